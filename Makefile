@@ -1,0 +1,56 @@
+# Two commands do everything on a fresh machine with Python 3.11+ and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+SEED ?= 0
+
+.PHONY: setup demo test test-system check crash size bench docs i18n golden clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Jayul needs Python 3.11 or newer; say PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/jayul demo tank --seed $(SEED)
+
+test: setup
+	$(BIN)/pytest
+
+test-system: setup
+	JAYUL_NO_SKIP=1 $(BIN)/pytest tests/system
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell src tests docs benchmarks *.md
+	$(BIN)/python scripts/size.py --check
+	$(BIN)/python scripts/docs.py --check
+	$(BIN)/pytest -q tests/docs
+
+crash: setup
+	$(BIN)/python -m jayul.conform.crash --kills 200 --cuts 200 --seed $(SEED)
+
+size: setup
+	$(BIN)/python scripts/size.py
+
+bench: setup
+	$(BIN)/python benchmarks/tick.py --seed $(SEED)
+
+docs: setup
+	$(BIN)/python scripts/docs.py
+
+i18n: setup
+	$(BIN)/python scripts/i18n.py
+
+golden: setup
+	$(BIN)/python scripts/golden.py
+
+clean:
+	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The doors: the only place that renders text for people."""

@@ -1,0 +1,250 @@
+"""The commands. Each is thin: it asks a room, shows what came back, and says what is useful next."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TimeRemainingColumn
+
+from jayul import __version__
+from jayul.app import show
+from jayul.app.texts import _
+from jayul.project import run as running
+from jayul.project.manifest import NAME, load
+from jayul.project.problem import N_
+from jayul.project.wire import wire
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help=_("the last line is one JSON object"))]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help=_("a run folder"))]
+ProjectFolder = Annotated[Path, typer.Argument(metavar="PROJECT", help=_("a folder with jayul.toml"))]
+TEMPLATES = ("tank",)
+
+
+def console() -> Console:
+    """Return the console for people: stdout, wide enough for tables when it is not a terminal."""
+    out = Console(soft_wrap=False, markup=False)
+    return out if out.is_terminal else Console(width=150, soft_wrap=False, markup=False)
+
+
+def _json(on: bool, value: Any) -> None:
+    if on:
+        typer.echo(show.as_json(value))
+
+
+def _version(on: bool) -> None:
+    if on:
+        typer.echo(f"jayul {__version__}")
+        raise typer.Exit
+
+
+@app.callback(help=_("Run an AI project on a production line from first connection to proven benefit."))
+def root(
+    lang: Annotated[str, typer.Option(help=_("language: en or ko"))] = "en",
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help=_("show the version"))] = False,
+) -> None:
+    pass
+
+
+@app.command(help=_("Make a new project from a template (tank)."))
+def init(
+    template: Annotated[str, typer.Argument(help=_("the template: tank"))],
+    folder: Annotated[Path, typer.Argument(help=_("the folder to make"))],
+    json: Json = False,
+) -> int:
+    if template not in TEMPLATES:
+        raise running.refuse(template, N_("unknown template; there is: {known}"), known=", ".join(TEMPLATES))
+    path = folder / NAME
+    if path.exists():
+        raise running.refuse(path, N_("exists already; choose another folder"))
+    if folder.exists() and not folder.is_dir():
+        raise running.refuse(folder, N_("is a file; choose another folder"))
+    text = (resources("jayul.project") / "templates" / template / NAME).read_text(encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    name = folder.resolve().name.replace("\\", "-").replace('"', "-")
+    path.write_text(text.format(name=name), encoding="utf-8")
+    out = console()
+    out.print(_("Made {path}.").format(path=path), highlight=False)
+    show.following(out, f"jayul run {folder}")
+    _json(json, {"manifest": str(path)})
+    return 0
+
+
+@app.command(help=_("Check a manifest: one line says what is wrong, where, and what to write instead."))
+def check(
+    project: ProjectFolder,
+    schema: Annotated[bool, typer.Option("--schema", help=_("print the JSON Schema of manifests instead"))] = False,
+    json: Json = False,
+) -> int:
+    if schema:
+        from jayul.project.schema import manifest_schema
+
+        typer.echo(show.as_json(manifest_schema()))
+        return 0
+    wired = wire(load(project), project if project.is_dir() else project.parent, 0)
+    out = console()
+    policies = ", ".join(wired.header.policies) or _("none")
+    text = _("{project}: sound. {tags} tags, {kept} kept in the journal; policies: {policies}; {ticks} ticks.")
+    tags = len(wired.plant.tags.tags)
+    values = {"project": wired.manifest.project.name, "tags": tags, "kept": len(wired.header.tags), "policies": policies}
+    out.print(text.format(**values, ticks=wired.ticks), style="green", highlight=False)
+    if wired.manifest.people.simulated:
+        out.print(_("Signatures will be simulated."), style="yellow")
+    show.following(out, f"jayul run {project}")
+    _json(json, {**values, "policies": list(wired.header.policies), "ticks": wired.ticks, "ok": True})
+    return 0
+
+
+@app.command(help=_("Run a project, or go on with a run that was interrupted."))
+def run(
+    project: ProjectFolder,
+    out: Annotated[Path | None, typer.Option(help=_("the run folder (runs/NAME if not given)"))] = None,
+    seed: Annotated[int, typer.Option(help=_("decides every random number of a simulated plant"), min=0)] = 0,
+    ticks: Annotated[int | None, typer.Option(help=_("stop after so many ticks; the same command goes on"), min=1)] = None,
+    ack_fd: Annotated[int | None, typer.Option(help=_("write each tick that is on disk to this file descriptor"))] = None,
+    no_history: Annotated[bool, typer.Option("--no-history", help=_("do not write Parquet"))] = False,
+    json: Json = False,
+) -> int:
+    out = out or Path("runs") / load(project).project.name
+    with _interruptible() as stop, _progress() as progress:
+        acknowledge = _acknowledge(ack_fd)
+        options = running.Options(seed, ticks, not no_history, stop, acknowledge, progress)
+        result = running.execute(project, out, options)
+    screen = console()
+    if stop():
+        screen.print(_("Stopped at the end of a tick; the same command goes on."), style="yellow")
+    show.run(screen, result, str(project))
+    _json(json, result.summary)
+    return 0
+
+
+def _acknowledge(fd: int | None) -> Callable[[int], None]:
+    if fd is None:
+        return lambda tick: None
+    try:
+        os.fstat(fd)
+    except OSError:
+        raise running.refuse(f"--ack-fd {fd}", N_("is not open; open it in the calling process")) from None
+    return lambda tick: _write(fd, tick)
+
+
+def _write(fd: int, tick: int) -> None:
+    os.write(fd, b"%d\n" % tick)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C (or a polite kill) into a wish to stop at the end of the tick; the second one ends at once."""
+    asked: list[int] = []
+
+    def handler(number: int, frame: object) -> None:  # noqa: ARG001 - the shape of a signal handler
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextmanager
+def _progress() -> Iterator[running.Watch]:
+    """Show a bar on a terminal."""
+    screen = Console(stderr=True)
+    if not screen.is_terminal:
+        yield lambda done, total: None
+        return
+    with Progress(*Progress.get_default_columns()[:3], TimeRemainingColumn(), console=screen, transient=True) as bar:
+        task = bar.add_task(_("ticks"), total=None)
+
+        def progress(done: int, total: int) -> None:
+            if done % 128 == 0 or done == total:
+                bar.update(task, completed=done, total=total)
+
+        yield progress
+
+
+@app.command(help=_("Show where a run stands: level, what was asked, allowed, applied, what waits for a person."))
+def status(run: RunFolder, json: Json = False) -> int:
+    found = running.status(run)
+    show.status(console(), run, found)
+    _json(json, found)
+    return 0
+
+
+@app.command(help=_("Run guard and ladder again on a journal; --full: models and policies too."))
+def replay(
+    run: RunFolder, full: Annotated[bool, typer.Option("--full", help=_("models and policies too"))] = False, json: Json = False
+) -> int:
+    with _progress() as progress:
+        found = running.replay(run, full=full, progress=progress)
+    show.replayed(console(), run, found)
+    _json(json, found)
+    return 1 if found.differing else 0
+
+
+@app.command(help=_("Check that a journal is what was written, with the public key alone."))
+def verify(
+    run: RunFolder,
+    head: Annotated[list[str] | None, typer.Option(help=_("a head known from elsewhere, SEQ:DIGEST or a signed head"))] = None,
+    key: Annotated[Path | None, typer.Option(help=_("file with the run's public key, kept outside the run"))] = None,
+    json: Json = False,
+) -> int:
+    report = running.check(run, tuple(head or ()), key)
+    show.verified(console(), run, report)
+    _json(json, {"ok": report.ok, **running.as_dict(report)})
+    return 0 if report.ok else 1
+
+
+@app.command(help=_("Sign for a level, approve or reject a plan, demote a policy; or make a key (--new-key)."))
+def sign(
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help=_("a run folder"))] = None,
+    ask: Annotated[str | None, typer.Argument(help=_("what waits, as status shows it: POLICY:LEVEL or POLICY:PLAN"))] = None,
+    by: Annotated[str, typer.Option(help=_("your name, as in [people]"))] = "",
+    reject: Annotated[bool, typer.Option("--reject", help=_("reject the plan"))] = False,
+    demote: Annotated[str | None, typer.Option(help=_("take this policy down to record"))] = None,
+    reason: Annotated[str, typer.Option(help=_("why"))] = "",
+    new_key: Annotated[str | None, typer.Option(help=_("make a key for this name and print its public half"))] = None,
+    json: Json = False,
+) -> int:
+    out = console()
+    if new_key:
+        public = running.new_key(new_key)
+        out.print(_("Public key of {name}; write it into [[people.person]]:").format(name=new_key), highlight=False)
+        out.print(f'key = "{public}"', highlight=False)
+        _json(json, {"name": new_key, "key": public})
+        return 0
+    if run is None:
+        raise running.refuse("sign", N_("name a run folder, or make a key with --new-key NAME"))
+    event = running.hand_in(run, ask, by=by, reject=reject, demote=demote, reason=reason)
+    out.print(_("Handed in as {id}; the loop takes it at its next tick.").format(id=event.id), highlight=False)
+    show.following(out, f"jayul status {run}")
+    _json(json, {"id": event.id, "kind": event.kind, "body": event.body})
+    return 0
+
+
+@app.command(help=_("Show in under a minute what Jayul does when things break: demo tank."))
+def demo(
+    name: Annotated[str, typer.Argument(help=_("the demo: tank"))] = "tank",
+    out: Annotated[Path | None, typer.Option(help=_("keep the runs in this folder"))] = None,
+    seed: Annotated[int, typer.Option(min=0, help=_("decides every random number"))] = 0,
+    json: Json = False,
+) -> int:
+    from jayul.app import demo as demos
+
+    if name not in TEMPLATES:
+        raise running.refuse(name, N_("unknown demo; there is: {known}"), known=", ".join(TEMPLATES))
+    found = demos.tank(console(), out or Path("runs") / f"demo-{name}", seed)
+    _json(json, {"demo": name, "found": found})
+    return 0 if all(row["found"] for row in found) else 1

@@ -1,0 +1,251 @@
+"""What a person sees: tables and lines made from the structs that the rooms return."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jayul.app.texts import _
+from jayul.core.types import Outcome
+from jayul.project.problem import N_, Problem
+from jayul.project.run import Replayed, Result, Status
+from jayul.project.summary import Summary
+from jayul.record.verify import Report
+
+LEVELS = {
+    "record": N_("record"), "shadow": N_("shadow"), "advise": N_("advise"), "confirm": N_("confirm"), "auto": N_("auto"),
+}  # fmt: skip
+REASONS = {
+    "signed": N_("gate passed and signed"),
+    "inputs-stale": N_("inputs stale"),
+    "override": N_("another hand changed the value"),
+    "plan-aborted": N_("an abort limit was crossed"),
+    "write-partial": N_("a write was taken in part"),
+    "write-rejected": N_("the plant rejected a write"),
+    "outcome-unknown": N_("unknown what became of a write"),
+    "veto-streak": N_("the guard refused many times in a row"),
+    "evidence-against": N_("evidence turned against it"),
+    "policy-failed": N_("the policy raised an error"),
+    "person": N_("a person demoted it"),
+    "approval-used": N_("this approval was used before"),
+    "plan-not-on-the-table": N_("no such plan is on the table"),
+    "plan-closed": N_("the plan is closed"),
+    "level-too-low": N_("the level does not allow it"),
+    "gate-not-passed": N_("the gate is not passed"),
+    "signature-for-another-stay": N_("signed for another stay on this level"),
+    "signature-invalid": N_("signature is not good"),
+    "not-authorised": N_("this person may not do that"),
+    "unknown-policy": N_("no such policy"),
+}
+RULES = {
+    "unknown-tag": N_("unknown tag"), "allow-list": N_("not on the allow-list"), "safety-tag": N_("safety tag"),
+    "read-only": N_("read-only tag"), "unbounded": N_("no bound, no write"), "not-a-number": N_("not a number"),
+    "expired": N_("expired"), "inputs": N_("an input is not fresh and good"), "single": N_("more than one proposal"),
+    "range": N_("outside the range"), "step": N_("step too large"), "plan": N_("outside the plan"),
+    "require": N_("a condition does not hold"), "batch": N_("another part of the move was refused"),
+}  # fmt: skip
+KINDS = {"signature": N_("signature"), "approval": N_("approval")}
+STATES = {
+    "settled": N_("applied"), "missed": N_("not applied"), "overridden": N_("another value stands there"), "unknown": N_("unknown"),
+}  # fmt: skip
+
+
+def number(value: float | None) -> str:
+    """Write a number shortly, or a dash."""
+    return "–" if value is None else f"{value:.6g}"
+
+
+def problem(found: Problem) -> str:
+    """Return a mistake as one line."""
+    params = {name: " ".join(value.split()) for name, value in found.params.items()}
+    text = _(found.message).format(**params) if found.message != "{text}" else _(params["text"])
+    return found.where + text
+
+
+def _table(*columns: str, right: Sequence[int] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i in right else "left", overflow="fold")
+    return table
+
+
+def steps(summary: Summary) -> Table:
+    """Return the steps on the ladder."""
+    table = _table(_("hour"), _("policy"), _("level"), _("why"), _("who"), right=[0])
+    for step in summary.levels:
+        move = f"{_(LEVELS[step.before])} → {_(LEVELS[step.after])}"
+        table.add_row(f"{step.hours:.1f}", step.policy, move, _(REASONS.get(step.reason, step.reason)), step.by or "–")
+    return table
+
+
+def asked(summary: Summary) -> Table:
+    """Return asked, allowed, applied by tag."""
+    table = _table(
+        _("tag"), _("asked"), _("allowed"), _("narrowed"), _("refused"), _("sent"), _("applied"),
+        _("last asked / allowed / applied"), _("rules that spoke"), right=range(1, 7),
+    )  # fmt: skip
+    for tag, row in sorted(summary.tags.items()):
+        last = f"{number(row.last_asked)} / {number(row.last_allowed)} / {number(row.last_applied)}"
+        rules = ", ".join(f"{_(RULES.get(rule, rule))} {count}" for rule, count in sorted(row.rules.items())) or "–"
+        counts = (row.asked, row.allowed, row.narrowed, row.refused, row.sent, row.applied)
+        table.add_row(tag, *map(str, counts), last, rules)
+    return table
+
+
+def closed(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return, for each Decision that an earlier process left open, what became of its writes."""
+    return [
+        _("Tick {tick} was left open by a process that ended; read back: {tag} {state}").format(
+            tick=outcome.tick, tag=receipt.tag, state=_(STATES[receipt.state])
+        )
+        for outcome in outcomes
+        for receipt in outcome.receipts
+    ]
+
+
+def run(console: Console, result: Result, project: str) -> None:
+    """Show what a run amounts to."""
+    s = result.summary
+    if result.began == "resumed":
+        console.print(_("Resumed a run that had been interrupted."))
+    if result.began == "complete":
+        console.print(_("This run was complete; here is its summary."))
+    if result.torn_bytes:
+        console.print(
+            _("Cut off {n} bytes of a record that was being written when the process ended.").format(n=result.torn_bytes)
+        )
+    for line in closed(result.closed):
+        console.print(line, style="yellow")
+    head = _("{project} on {plant}, seed {seed}: {hours:.1f} h of plant in {ticks} ticks, {seconds:.1f} s")
+    console.print(
+        head.format(
+            project=s.project, plant=s.plant, seed=s.seed, hours=s.plant_hours, ticks=s.ticks, seconds=s.wall_seconds
+        ), style="bold", highlight=False,
+    )  # fmt: skip
+    if s.signatures_simulated:
+        console.print(_("Signatures are simulated: no person has signed or approved anything in this run."), style="yellow")
+    coverage = _("unknown") if s.coverage is None else f"{100 * s.coverage:.1f} %"
+    console.print(_("Coverage (ticks with every input fresh): {coverage}").format(coverage=coverage), highlight=False)
+    if s.levels:
+        console.print()
+        console.print(steps(s))
+    if s.tags:
+        console.print()
+        console.print(asked(s))
+    console.print()
+    for policy, level in s.level_now.items():
+        lacks = s.missing.get(policy, {})
+        text = ", ".join(_lack(name, have, need) for name, (have, need) in lacks.items()) or _("nothing but a signature")
+        now = _("{policy} stands at {level}; for the next level it lacks: {lacks}")
+        console.print(now.format(policy=policy, level=_(LEVELS[level]), lacks=text), highlight=False)
+    console.print(_("Applied values outside a limit: {n}").format(n=s.breaches), highlight=False)
+    for reason, count in sorted(s.events_refused.items()):
+        text = _(REASONS.get(reason, reason))
+        console.print(_("Events refused: {count} ({reason})").format(count=count, reason=text), highlight=False)
+    if s.kpi:
+        console.print(
+            _("Benefit on {kpi}: unknown (not measured; a proof needs a plan fixed in advance)").format(kpi=s.kpi["name"])
+        )
+    console.print(_("Journal head: {head}").format(head=s.head), highlight=False, soft_wrap=True)
+    following(
+        console, f"jayul verify {result.out}" if s.complete else f"jayul run {project} --out {result.out} --seed {s.seed}"
+    )
+
+
+def _lack(name: str, have: float, need: float) -> str:
+    if name == "gate":
+        return _("a gate in the manifest")
+    if name.startswith("evidence "):
+        return _("evidence '{name}'").format(name=name.removeprefix("evidence "))
+    words = {"ticks": N_("ticks"), "proposals": N_("proposals"), "coverage": N_("coverage"), "veto-rate": N_("veto rate")}
+    return f"{_(words.get(name, name))} {number(have)} / {number(need)}"
+
+
+def following(console: Console, command: str) -> None:
+    """Show the next useful command."""
+    console.print(_("Next: {command}").format(command=command), style="dim", highlight=False, soft_wrap=True)
+
+
+def status(console: Console, out: Path, s: Status) -> None:
+    """Show where a run stands."""
+    at = dt.datetime.fromtimestamp(s.at / 1e9, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if s.tick >= 0 else "–"
+    line = _("{project}, seed {seed}: tick {tick}, plant time {at}, {state}")
+    state = _("complete") if s.complete else _("not complete")
+    console.print(
+        line.format(project=s.header.project, seed=s.header.seed, tick=s.tick, at=at, state=state),
+        style="bold",
+        highlight=False,
+    )
+    if s.header.signatures_simulated:
+        console.print(_("Signatures are simulated: no person has signed or approved anything in this run."), style="yellow")
+    if s.open_decision:
+        console.print(_("The last Decision has no Outcome yet; the next start reads back what became of it."), style="yellow")
+    for policy, level in s.levels.items():
+        console.print(f"{policy}: {_(LEVELS[level])}", highlight=False)
+    if s.table:
+        table = _table(_("tag"), _("policy"), _("asked"), _("allowed"), _("applied"), _("rule"), right=[2, 3, 4])
+        for row in s.table:
+            rule = _(RULES.get(row["rule"], row["rule"])) if row["rule"] else "–"
+            table.add_row(row["tag"], row["by"], number(row["asked"]), number(row["allowed"]), number(row["applied"]), rule)
+        console.print(table)
+    for ask in s.asks:
+        console.print(
+            _("Waits for a person: {kind} {subject}").format(
+                kind=_(KINDS[ask["kind"]]), subject=f"{ask['policy']}:{ask['subject']}"
+            )
+        )
+    if s.asks:
+        following(console, f"jayul sign {out} {s.asks[0]['policy']}:{s.asks[0]['subject']} --by NAME")
+    else:
+        following(console, f"jayul replay {out}")
+
+
+def replayed(console: Console, out: Path, r: Replayed) -> None:
+    """Show what a replay found."""
+    what = _("guard, ladder, models and policies") if r.full else _("guard and ladder")
+    line = _("Replayed {ticks} ticks through {what}: {n} differ.")
+    console.print(
+        line.format(ticks=r.ticks, what=what, n=r.differing), style="red" if r.differing else "green", highlight=False
+    )
+    if r.first:
+        console.print(_("First: {what}").format(what=r.first), highlight=False)
+    following(console, f"jayul verify {out}" if r.full else f"jayul replay {out} --full")
+
+
+def verified(console: Console, out: Path, r: Report) -> None:
+    """Show what a verification found."""
+    if not r.key_pinned:
+        console.print(
+            _("Key not pinned: the run's own public key was used; give --key FILE to check against one you keep."),
+            style="yellow",
+        )
+    if not r.ok:
+        line = _("Not what was written: tick {tick} is the first that cannot be trusted ({what}).")
+        console.print(line.format(tick=r.bad_tick, what=r.what), style="bold red", highlight=False, soft_wrap=True)
+        return
+    console.print(
+        _("{ticks} ticks: lengths, checksums, chain and order are as written.").format(ticks=r.ticks),
+        style="green",
+        highlight=False,
+    )
+    if r.torn_bytes:
+        console.print(
+            _("{n} bytes at the end belong to a record that was being written.").format(n=r.torn_bytes), highlight=False
+        )
+    if r.vouched_tick + 1 < r.ticks:
+        line = _("From tick {tick} on nothing can be vouched for: no signed or given head covers it.")
+        console.print(line.format(tick=r.vouched_tick + 1), style="yellow", highlight=False)
+    console.print(_("Journal head: {head}").format(head=r.head), highlight=False, soft_wrap=True)
+    following(console, f"jayul replay {out}")
+
+
+def as_json(value: Any) -> str:
+    """Return one line of JSON."""
+    import msgspec
+
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,277 @@
+"""The one flow: `step()` is pure, `run()` is the one driver of simulation, replay and live plant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from jayul.core import ladder
+from jayul.core.clock import Clock
+from jayul.core.guard import BASIC, HOUR, Applied, Context, Rule, Writer, judge
+from jayul.core.ladder import Rung, Terms
+
+from jayul.core.types import (  # isort: skip
+    Change, Decision, Event, Frame, Heard, Inbox, Journal, Level, MovePlan, Outcome, Plant, Proposal, Reading, Tag, TagTable,
+)  # fmt: skip
+
+FALLBACK = "fallback"  # the writer that brings a demoted policy's tags back
+
+
+class Model(Protocol):
+    """Derives readings from frames; never acts. Both methods are pure; states are frozen."""
+
+    tags: tuple[Tag, ...]  # what it derives
+    needs: tuple[str, ...]  # what it reads
+
+    def learn(self, frames: Sequence[Frame]) -> Any: ...
+    def infer(self, state: Any, frame: Frame) -> tuple[Any, Sequence[Reading]]: ...
+
+
+Wish: TypeAlias = Proposal | MovePlan
+Held: TypeAlias = dict[str, Applied]  # by tag
+Rungs: TypeAlias = dict[str, Rung]  # by policy
+
+
+class Policy(Protocol):
+    """Turns a frame into wishes. `plan` is standing data (a target, a schedule) made outside the tick. Pure."""
+
+    def __call__(self, state: Any, frame: Frame, plan: Any) -> tuple[Any, Sequence[Wish]]: ...
+
+
+class Fallback(msgspec.Struct, frozen=True):
+    """Where a tag goes when its policy is demoted: it stays, ramps to its value before our first move, or is let go."""
+
+    action: Literal["hold", "ramp", "release"] = "hold"
+    per_hour: float = 0.0  # of a ramp, in the tag's unit
+
+
+class Seat(msgspec.Struct, frozen=True):
+    """A policy in its place: its standing data, its allow-list, the inputs whose freshness it lives by, its terms."""
+
+    name: str
+    policy: Policy
+    plan: Any
+    tags: frozenset[str]
+    needs: tuple[str, ...]
+    terms: Terms
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A wired project: everything `step` needs besides state, frame and events.
+
+    `take` and `put` lay a plant's frame on `table`; `named` are the positions in `table` that the journal keeps; `period` in
+    ns; `admit` gives the reason code for refusing an event whose sender or signature is not good, or nothing.
+    """
+
+    table: TagTable
+    take: np.ndarray
+    put: np.ndarray
+    named: np.ndarray
+    period: int
+    models: Mapping[str, tuple[Model, Any]] = {}  # with the state before the first frame
+    seats: tuple[Seat, ...] = ()
+    fallback: Mapping[str, Fallback] = {}
+    rules: tuple[Rule, ...] = BASIC
+    admit: Callable[[Event], str] = lambda event: "not-authorised"
+
+
+class State(msgspec.Struct, frozen=True):
+    """All that goes from one tick to the next; a restart folds it from the journal.
+
+    `last`: what we hold; `origin`: what stood there before our first move; `signals`: asked, vetoed, trouble of the last tick.
+    """
+
+    tick: int
+    models: dict[str, Any]
+    policies: dict[str, Any]
+    rungs: Rungs
+    last: Held = {}
+    origin: dict[str, float] = {}
+    signals: dict[str, tuple[int, int, str]] = {}
+
+
+def start(line: Line) -> State:
+    """Return the state before the first tick: every policy at record."""
+    models, names = {name: memory for name, (_, memory) in line.models.items()}, [s.name for s in line.seats]
+    return State(0, models, dict.fromkeys(names), {name: Rung() for name in names})
+
+
+def step(line: Line, state: State, frame: Frame, events: Sequence[Event]) -> tuple[State, Decision, Frame]:
+    """Derive, propose, climb and judge: one tick, without touching the world.
+
+    `frame` is on the plant's table; returned is the one on the line's table, derived tags filled in.
+    """
+    state, frame, ill = derive(line, state, frame.spread(line.table, line.take, line.put))
+    state, wishes, failed = propose(line, state, frame)
+    state, decision = decide(line, state, frame, events, wishes, ill + failed)
+    return state, decision, frame
+
+
+def derive(line: Line, state: State, frame: Frame) -> tuple[State, Frame, tuple[str, ...]]:
+    """Join each model's readings. One that fails leaves its tags Bad_NoData, which the guard refuses, and starts afresh."""
+    states, failed = dict(state.models), []
+    for name, (model, memory) in line.models.items():
+        try:
+            states[name], readings = model.infer(states[name], frame)
+            frame = frame.join(readings)
+        except Exception:  # noqa: BLE001 - an extension's bug must not stop the line; it is journalled by name
+            states[name] = memory
+            failed.append(name)
+    return replace(state, models=states), frame, tuple(failed)
+
+
+def propose(line: Line, state: State, frame: Frame) -> tuple[State, list[Wish], tuple[str, ...]]:
+    """Ask every policy. One that fails, or does not speak in its own name, proposes nothing and starts afresh."""
+    states, failed = dict(state.policies), []
+    wishes: list[Wish] = []
+    for seat in line.seats:
+        try:
+            states[seat.name], wished = seat.policy(states[seat.name], frame, seat.plan)
+            if not all(
+                w.by == seat.name and (w.sealed() == w if isinstance(w, MovePlan) else type(w.tag) is str) for w in wished
+            ):
+                raise ValueError("a policy proposes for tags and lays sealed plans, in its own name")
+            wishes.extend(wished)
+        except Exception:  # noqa: BLE001 - as above; the ladder hears of it
+            states[seat.name] = None
+            failed.append(seat.name)
+    return replace(state, policies=states), wishes, tuple(failed)
+
+
+def decide(
+    line: Line, state: State, frame: Frame, events: Sequence[Event], wishes: Sequence[Wish], failed: tuple[str, ...]
+) -> tuple[State, Decision]:
+    """Fold tick and events into the ladder, then judge what was proposed. `frame` is complete, on the line's table."""
+    last, trouble = _overrides(state, frame)
+    trouble.update((name, "policy-failed") for name in failed if name in state.rungs)
+    rungs, changes = _climb(line, state, frame, trouble)
+    heard = tuple(Heard(event, _hear(line, rungs, changes, event, frame.at, state.tick)) for event in events)
+    plans = tuple(wish for wish in wishes if isinstance(wish, MovePlan))
+    for plan in plans:
+        rungs[plan.by] = replace(rungs[plan.by], offer=ladder.Offer(plan, state.tick))
+    last, back = _fall_back(line, rungs, last, state.origin, frame)
+    writers = {s.name: _writer(s, rungs[s.name]) for s in line.seats} | {FALLBACK: Writer(line.fallback, may_write=True)}
+    asked = [wish for wish in wishes if isinstance(wish, Proposal)] + back
+    verdicts = judge(Context(frame, writers, last, line.period), asked, line.rules)
+    writes = tuple(v.proposal.tag for v in verdicts if v.allowed is not None and writers[v.proposal.by].may_write)
+    asks = tuple(ask for s in line.seats for ask in ladder.asks(rungs[s.name], s.terms, s.name))
+    levels = tuple(rungs[s.name].level for s in line.seats)
+    seen = (state.tick, frame.at, frame.digest(), frame.columns(line.named))
+    decision = Decision(*seen, heard, plans, verdicts, levels, tuple(changes), asks, writes, failed)
+    origin = {tag: frame[tag] for tag in writes if tag not in state.origin}
+    return replace(state, rungs=rungs, last=last, origin=state.origin | origin), decision
+
+
+def _writer(seat: Seat, rung: Rung) -> Writer:
+    return Writer(seat.tags, ladder.may_write(rung), rung.offer.plan if rung.offer else None)
+
+
+def _overrides(state: State, frame: Frame) -> tuple[Held, dict[str, str]]:
+    """Let go of every tag in which another hand now shows, and say whose policy it was."""
+    lost = {tag: a.by for tag, a in state.last.items() if frame.fresh(tag) and not same(frame[tag], a.value)}
+    return {tag: a for tag, a in state.last.items() if tag not in lost}, dict.fromkeys(lost.values(), "override")
+
+
+def same(a: float, b: float) -> bool:
+    """Say whether a value read back is the one that was written, within what a 32-bit float keeps."""
+    return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
+
+
+def _climb(line: Line, state: State, frame: Frame, trouble: Mapping[str, str]) -> tuple[Rungs, list[Change]]:
+    rungs: Rungs = {}
+    changes: list[Change] = []
+    for seat in line.seats:
+        rung, aborted = ladder.watch(state.rungs[seat.name], frame)
+        asked, vetoed, before = state.signals.get(seat.name, (0, 0, ""))
+        fresh = all(frame.fresh(name) for name in seat.needs)
+        rung, reason = ladder.fold(rung, seat.terms, fresh, asked, vetoed)
+        reason = before or trouble.get(seat.name, "") or aborted or reason
+        if reason:
+            rung, fallen = ladder.fall(rung, state.tick, reason, seat.name)
+            changes += fallen
+        rungs[seat.name] = rung
+    return rungs, changes
+
+
+def _hear(line: Line, rungs: Rungs, changes: list[Change], event: Event, at: int, tick: int) -> str:
+    """Take one event into rungs and changes. Return the reason code of its refusal, or nothing."""
+    if refused := line.admit(event):
+        return refused
+    seat = next((s for s in line.seats if s.name == event.body.get("policy")), None)
+    if seat is None:
+        return "" if event.kind == "note" else "unknown-policy"
+    rungs[seat.name], changed, refused = ladder.hear(rungs[seat.name], seat.terms, event, at, tick, seat.name)
+    changes += changed
+    return refused
+
+
+def _fall_back(line: Line, rungs: Rungs, last: Held, origin: Mapping[str, float], frame: Frame) -> tuple[Held, list[Proposal]]:
+    """Return what we go on holding, and the way back for tags whose policy may no longer write."""
+    held: Held = {}
+    back: list[Proposal] = []
+    for tag, applied in last.items():
+        rule = line.fallback.get(tag, Fallback())
+        if rule.action == "hold" or any(tag in s.tags and rungs[s.name].level >= Level.CONFIRM for s in line.seats):
+            held[tag] = applied
+        elif rule.action == "ramp" and applied.value != origin[tag]:
+            held[tag] = applied
+            reach = rule.per_hour * line.period / HOUR
+            value = min(max(origin[tag], frame[tag] - reach), frame[tag] + reach)
+            back.append(Proposal(tag, value, f"back to {origin[tag]:g}, which stood before the first move", FALLBACK))
+    return held, back
+
+
+def settle(state: State, decision: Decision, outcome: Outcome) -> State:
+    """Take in what the plant did: the values we now hold, and what the next tick must know of this one."""
+    signals: dict[str, tuple[int, int, str]] = {}
+    for verdict in decision.verdicts:
+        asked, vetoed, _ = signals.get(verdict.proposal.by, (0, 0, ""))
+        signals[verdict.proposal.by] = (asked + 1, vetoed + (verdict.allowed is None), "")
+    if not decision.writes:
+        return replace(state, tick=state.tick + 1, signals=signals)
+    owners = {v.proposal.tag: v.proposal.by for v in decision.verdicts if v.allowed is not None}
+    last, codes = dict(state.last), {by: set[str]() for by in signals}
+    receipts = {receipt.tag: receipt for receipt in outcome.receipts}
+    for tag in decision.writes:
+        receipt = receipts.get(tag)
+        codes[owners[tag]].add(_TROUBLE.get(receipt.state, "") if receipt else "outcome-unknown")
+        if receipt and receipt.applied is not None and receipt.state in ("settled", "pending"):
+            last[tag] = Applied(receipt.applied, receipt.at, owners[tag])
+    for by, found in codes.items():
+        trouble = "write-partial" if {"", "write-rejected"} <= found else min(found - {""}, default="")
+        signals[by] = (*signals[by][:2], trouble)
+    return replace(state, tick=state.tick + 1, signals=signals, last=last)
+
+
+_TROUBLE = {"rejected": "write-rejected", "overridden": "override", "unknown": "outcome-unknown"}  # by state of a receipt
+
+
+async def run(
+    line: Line, plant: Plant, clock: Clock, journal: Journal, inbox: Inbox, *,
+    ticks: int, state: State | None = None, last: Decision | None = None, stop: Callable[[], bool] = lambda: False,
+    watch: Callable[[Frame, Decision, Outcome], None] = lambda frame, decision, outcome: None,
+) -> State:  # fmt: skip
+    """Drive the line until `ticks` are done or `stop()` says so; the tick that has begun is finished.
+
+    `state` and `last` are those of an earlier run that goes on. `watch` sees every finished tick.
+    """
+    state = state or start(line)
+    due = last.at + line.period if last else clock.now()
+    while state.tick < ticks and not stop():
+        await clock.until(due)
+        frame = await plant.read()
+        state, decision, frame = step(line, state, frame, inbox.drain(frame.at, last))
+        journal.append(decision)
+        allowed = [v for v in decision.verdicts if v.allowed is not None and v.proposal.tag in decision.writes]
+        receipts = await plant.write(allowed) if allowed or state.last else ()  # an empty write: we hold on (watchdog)
+        outcome = Outcome(decision.tick, tuple(receipts))
+        journal.append(outcome)
+        state, last = settle(state, decision, outcome), decision
+        watch(frame, decision, outcome)
+        due += line.period * max(1, -((due - clock.now()) // line.period))  # periods that were slept through are not made up
+    return state

@@ -1,0 +1,91 @@
+"""Switchback: follow an arm schedule of on and off blocks; each block is one move plan, open until the block ends.
+
+The schedule is data. It is drawn before the start: in pairs whose order is decided by a fair coin, or given block by block.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from jayul.core.loop import Policy, Wish
+from jayul.core.types import Frame, MovePlan
+from jayul.decide import Move, Setting, lay, reached, span, toward
+from jayul.decide.baseline import first_seen
+
+Arm = Literal["on", "off"]
+
+
+class SwitchbackConfig(Move, frozen=True, forbid_unknown_fields=True):
+    """`begin`: when the first block starts, after the start of the run; `block`: how long each is; `pairs` or explicit `arms`."""
+
+    begin: str = "1 ms"
+    block: str = "4 h"
+    pairs: int = 4
+    arms: tuple[Arm, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.target:
+            raise ValueError("'target' names no tag")
+        span(self.begin)
+        span(self.block)
+        if self.pairs < 1:
+            raise ValueError("'pairs' must be at least 1")
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """When each block starts (ns), which arm it is, and when the last one ends; beyond it the line is off."""
+
+    move: SwitchbackConfig
+    starts: tuple[int, ...]
+    arms: tuple[Arm, ...]
+    end: int
+
+    def at(self, now: int) -> tuple[Arm, int, int]:
+        """Return arm, number (-1 before the first) and end of the block at a time."""
+        i = bisect_right(self.starts, now) - 1
+        if i < 0:
+            return "off", -1, self.starts[0] - 1
+        if now >= self.end:
+            return "off", len(self.arms), now + span(self.move.block)
+        return self.arms[i], i, (*self.starts, self.end)[i + 1] - 1
+
+
+class _Memory(msgspec.Struct, frozen=True):
+    origin: dict[str, float]
+    block: int = -2
+    plan: MovePlan | None = None
+
+
+def schedule(config: SwitchbackConfig, setting: Setting) -> Schedule:
+    """Draw the arms (a coin for the order within each pair, from the run's seed), or take the given ones."""
+    arms = config.arms
+    if not arms:
+        coins = setting.rng(f"{setting.name}/arms").integers(0, 2, config.pairs).tolist()
+        arms = tuple(arm for coin in coins for arm in (("on", "off") if coin else ("off", "on")))
+    first, block = setting.start + span(config.begin), span(config.block)
+    starts = tuple(first + i * block for i in range(len(arms)))
+    return Schedule(config, starts, arms, first + len(arms) * block)
+
+
+def switchback(config: SwitchbackConfig, setting: Setting) -> tuple[Policy, Schedule]:
+    """Make the policy; its standing data is the schedule."""
+    tags = tuple(config.target)
+
+    def policy(state: _Memory | None, frame: Frame, plan: Schedule) -> tuple[_Memory, Sequence[Wish]]:
+        state = state or _Memory({})
+        origin = first_seen(state.origin, frame, tags)
+        arm, block, end = plan.at(frame.at)
+        targets = plan.move.target if arm == "on" else origin
+        if len(origin) < len(tags) or reached(frame, targets):
+            return _Memory(origin, state.block, state.plan), ()
+        if state.plan is not None and state.block == block and frame.at <= state.plan.expires:
+            return _Memory(origin, block, state.plan), toward(setting, plan.move, state.plan, frame)
+        move = lay(setting, plan.move, targets, f"block {block + 1}: {arm}", frame.at, end)
+        return _Memory(origin, block, move), [move, *toward(setting, plan.move, move, frame)]
+
+    return policy, schedule(config, setting)

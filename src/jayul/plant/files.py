@@ -1,0 +1,170 @@
+"""A recorded plant: a CSV, Parquet or Excel file with one column of time and one per tag. Read-only.
+
+At clock time t each tag shows the newest row whose time is not later. An empty or non-numeric cell is marked bad.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from jayul.core.clock import Clock
+from jayul.core.types import BAD_NO_DATA, GOOD, Frame, Receipt, Tag, TagTable, Verdict
+from jayul.plant.errors import Refused
+
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+class FilesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`path` is relative to the project folder; `time` names the column of time, in `timezone` unless it says itself.
+
+    `exclude` are columns that nothing may see (labels). CSV: `delimiter`, `encoding`. Excel: `sheet` (the first if empty).
+    """
+
+    path: str
+    time: str = "time"
+    timezone: str = "UTC"
+    exclude: tuple[str, ...] = ()
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    sheet: str = ""
+    tag: tuple[Tag, ...] = ()
+
+
+def files(config: FilesConfig, clock: Clock) -> Files:
+    """Open the recording. Raises Refused with what to change."""
+    return Files(config, clock)
+
+
+class Files:
+    """The plant; tags come from the columns, described by `[[plant.tag]]` where the manifest has it. `start`, `end` in UTC ns."""
+
+    def __init__(self, config: FilesConfig, clock: Clock) -> None:
+        self._clock = clock
+        table = _load(config)
+        if config.time not in table.column_names:
+            raise Refused(f"{config.path}: no column '{config.time}'; there are {', '.join(table.column_names)}")
+        unknown = sorted({tag.name for tag in config.tag} - set(table.column_names))
+        if unknown:
+            raise Refused(
+                f"{config.path}: no column '{unknown[0]}' for [[plant.tag]]; there are {', '.join(table.column_names)}"
+            )
+        at = _times(table[config.time], config)
+        names = [name for name in table.column_names if name != config.time and name not in config.exclude]
+        described = {tag.name: tag for tag in config.tag}
+        self.tags = TagTable(described.get(name, Tag(name=name)) for name in names)
+        order = np.argsort(at, kind="stable")
+        self._at = at[order]
+        self._values = np.column_stack([_numbers(table[name]) for name in names])[order] if names else np.empty((len(at), 0))
+        if not len(self._at):
+            raise Refused(f"{config.path}: no rows")
+        self.start, self.end = int(self._at[0]), int(self._at[-1])
+
+    async def read(self) -> Frame:
+        """Return the newest row that is not later than now; nothing is known before the first."""
+        now, n = self._clock.now(), len(self.tags.tags)
+        row = int(np.searchsorted(self._at, now, side="right")) - 1
+        value = self._values[row].copy() if row >= 0 else np.full(n, np.nan)
+        status = np.where(np.isfinite(value), GOOD, BAD_NO_DATA).astype(np.uint32)
+        source = np.full(n, self._at[row] if row >= 0 else 0, dtype=np.int64)
+        return Frame(now, self.tags, value, source, np.full(n, now, dtype=np.int64), status)
+
+    async def write(self, verdicts: Sequence[Verdict]) -> Sequence[Receipt]:
+        """Refuse: a recording cannot be changed."""
+        return [
+            Receipt(v.proposal.tag, v.allowed, None, self._clock.now(), "rejected") for v in verdicts if v.allowed is not None
+        ]
+
+
+def _load(config: FilesConfig) -> pa.Table:
+    path = Path(config.path)
+    try:
+        match path.suffix.lower():
+            case ".csv" | ".txt" | ".dat":
+                return pyarrow.csv.read_csv(
+                    path,
+                    read_options=pyarrow.csv.ReadOptions(encoding=config.encoding),
+                    parse_options=pyarrow.csv.ParseOptions(delimiter=config.delimiter),
+                )
+            case ".parquet":
+                return pq.read_table(path)
+            case ".xlsx" | ".xls" | ".xlsb" | ".ods":
+                return _load_excel(path, config)
+    except FileNotFoundError as error:
+        raise Refused(f"{config.path}: no such file") from error
+    except (pa.ArrowException, UnicodeDecodeError, LookupError, OSError) as error:
+        raise Refused(f"{config.path}: cannot be read: {str(error).splitlines()[0]}") from error
+    raise Refused(f"{config.path}: unknown kind of file '{path.suffix}'; use .csv, .parquet or .xlsx")
+
+
+def _load_excel(path: Path, config: FilesConfig) -> pa.Table:
+    try:
+        import python_calamine
+    except ImportError as error:
+        raise Refused(f"{config.path}: Excel needs the extra: pip install 'jayul[excel]'") from error
+    try:
+        book = python_calamine.CalamineWorkbook.from_path(str(path))
+        sheet = config.sheet or book.sheet_names[0]
+        if sheet not in book.sheet_names:
+            raise Refused(f"{config.path}: no sheet '{sheet}'; there are {', '.join(book.sheet_names)}")
+        head, *rows = book.get_sheet_by_name(sheet).to_python()
+    except (python_calamine.CalamineError, ValueError) as error:
+        raise Refused(f"{config.path}: cannot be read: {error}") from error
+    columns: dict[str, Any] = {}
+    for i, name in enumerate(head):
+        cells = [row[i] if row[i] != "" else None for row in rows]
+        alike = len({type(cell) for cell in cells if cell is not None}) <= 1
+        columns[str(name)] = cells if alike else [None if cell is None else str(cell) for cell in cells]
+    return pa.table(columns)
+
+
+def _times(column: pa.ChunkedArray, config: FilesConfig) -> np.ndarray:
+    """Return UTC ns. Text is read as ISO 8601; a time without zone stands in the configured one."""
+    try:
+        zone = ZoneInfo(config.timezone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise Refused(f"timezone '{config.timezone}' is unknown; write it like 'Asia/Seoul'") from error
+    try:
+        if not pa.types.is_timestamp(column.type):
+            stamps = [dt.datetime.fromisoformat(str(text)) for text in column.to_pylist()]
+            return np.array([_ns(stamp, zone) for stamp in stamps], dtype=np.int64)
+        if column.type.tz is None:
+            column = pc.assume_timezone(column, config.timezone, ambiguous="earliest", nonexistent="earliest")
+        stamps_ns: np.ndarray = column.cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_numpy()
+    except (ValueError, pa.ArrowException) as error:
+        raise Refused(
+            f"{config.path}: column '{config.time}' holds something that is no time: {str(error).splitlines()[0]}"
+        ) from error
+    return stamps_ns
+
+
+def _ns(stamp: dt.datetime, zone: ZoneInfo) -> int:
+    stamp = stamp if stamp.tzinfo else stamp.replace(tzinfo=zone)
+    return (stamp - EPOCH) // dt.timedelta(microseconds=1) * 1000
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """Return float64; what is no number becomes NaN."""
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        numbers: np.ndarray = column.cast(pa.float64()).fill_null(float("nan")).to_numpy()
+        return numbers
+    return np.array([_number(cell) for cell in column.to_pylist()], dtype=np.float64)
+
+
+def _number(cell: object) -> float:
+    try:
+        return float(str(cell).strip())
+    except ValueError:
+        return float("nan")

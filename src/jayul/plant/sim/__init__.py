@@ -1,0 +1,1 @@
+"""Simulated plants: the same contract, seeded, driven by the given clock."""

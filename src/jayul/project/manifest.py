@@ -1,0 +1,273 @@
+"""The manifest: TOML -> frozen typed structs. Everything a project is stands in it; unknown keys are refused."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar
+
+import msgspec
+
+from jayul.core.expr import ExprError, duration
+from jayul.core.ladder import Gate
+from jayul.project.problem import N_, ManifestError, Problem, find_line, nearest, read_path, show_path
+
+NAME = "jayul.toml"
+T = TypeVar("T")
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of every section."""
+
+
+class ProjectSection(_Section, frozen=True):
+    """`[project]`: what it is called."""
+
+    name: str
+    description: str = ""
+
+
+class RunSection(_Section, frozen=True):
+    """`[run]`: how often and how long. `start` is the plant time of the first tick; a recording has its own."""
+
+    period: str = "30 s"
+    duration: str = "24 h"
+    start: dt.datetime = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    commit: Literal["tick", "group"] = "tick"
+
+
+class Person(_Section, frozen=True):
+    """`[[people.person]]`: a named person, what they may do, and their public key (`jayul sign --new-key NAME`)."""
+
+    name: str
+    roles: tuple[Literal["engineer", "operator"], ...]
+    key: str = ""
+
+
+class PeopleSection(_Section, frozen=True):
+    """`[people]`: who may sign and approve. `simulated` is accepted with a simulated plant only."""
+
+    simulated: bool = False
+    person: tuple[Person, ...] = ()
+
+
+class KpiSection(_Section, frozen=True):
+    """`[kpi]`: the number that the project is about; it becomes the derived tag `kpi`."""
+
+    name: str
+    unit: str
+    formula: str
+
+
+class GuardSection(_Section, frozen=True):
+    """`[guard]`: conditions (core/expr) that must hold for anything to be written."""
+
+    require: tuple[str, ...] = ()
+
+
+class FallbackEntry(_Section, frozen=True):
+    """`[fallback."TAG"]`: where a tag goes when its policy is demoted."""
+
+    action: Literal["hold", "ramp", "release"]
+    per_hour: float = 0.0
+
+
+class LadderSection(_Section, frozen=True):
+    """`[ladder]`: the gate to each level, and how many bad ticks in a row demote. A level without a gate is never reached."""
+
+    shadow: Gate | None = None
+    advise: Gate | None = None
+    confirm: Gate | None = None
+    auto: Gate | None = None
+    stale_ticks: int = 3
+    veto_ticks: int = 5
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A section whose further keys depend on its `kind`: `[plant]`, `[[model]]`."""
+
+    kind: str
+    name: str
+    options: dict[str, Any]
+
+
+class PolicySection(_Section, frozen=True):
+    """`[[policy]]`: a policy, the tags it may write, the inputs whose freshness it lives by; further keys depend on `kind`."""
+
+    name: str
+    kind: str
+    writes: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    options: dict[str, Any] = {}
+
+
+class Manifest(_Section, frozen=True):
+    """A whole manifest, structurally sound. `file` and `text` are for messages; `canonical` is what the journal's header holds."""
+
+    project: ProjectSection
+    run: RunSection
+    plant: Kind
+    people: PeopleSection
+    ladder: LadderSection
+    guard: GuardSection
+    fallback: dict[str, FallbackEntry]
+    kpi: KpiSection | None
+    models: tuple[Kind, ...]
+    policies: tuple[PolicySection, ...]
+    file: str
+    text: str
+    canonical: str
+
+    def fail(self, path: Sequence[str | int], message: str, **params: object) -> NoReturn:
+        """Raise ManifestError for a mistake at a key path."""
+        texts = {name: str(value) for name, value in params.items()}
+        raise ManifestError(Problem(self.file, show_path(path), find_line(self.text, path), message, texts))
+
+    def span(self, path: Sequence[str | int], text: str) -> int:
+        """Read a duration that stands at a key path."""
+        try:
+            return duration(text)
+        except ExprError as error:
+            self.fail(path, "{text}", text=error)
+
+    def convert(self, path: Sequence[str | int], raw: Any, into: type[T]) -> T:
+        """Read the section at a key path into a struct."""
+        return _convert(self.file, self.text, path, raw, into)
+
+
+def load(folder: Path) -> Manifest:
+    """Read `folder/jayul.toml`, or the manifest file itself. Raises ManifestError."""
+    path = folder / NAME if folder.is_dir() else folder
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        message = N_("there is no manifest here; make a project with: jayul init tank {name}")
+        raise ManifestError(Problem(str(path), "", 0, message, {"name": folder.name})) from None
+    except (UnicodeDecodeError, OSError) as error:
+        message = N_("cannot be read as UTF-8 text: {error}")
+        raise ManifestError(Problem(str(path), "", 0, message, {"error": str(error)})) from None
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"line (\d+)", str(error))
+        message = N_("not TOML: {error}")
+        what = re.sub(r"\s*\(at .*", "", str(error))
+        raise ManifestError(Problem(str(path), "", int(at[1]) if at else 0, message, {"error": what})) from None
+    return parse(raw, str(path), text)
+
+
+def parse_canonical(text: str) -> Manifest:
+    """Read the manifest that a journal's header holds."""
+    return parse(msgspec.json.decode(text), "journal header", "")
+
+
+SECTIONS: dict[str, Any] = {
+    "project": ProjectSection, "run": RunSection, "plant": dict[str, Any], "people": PeopleSection, "ladder": LadderSection,
+    "guard": GuardSection, "fallback": dict[str, FallbackEntry], "kpi": KpiSection, "model": list[dict[str, Any]],
+    "policy": list[dict[str, Any]],
+}  # fmt: skip
+
+
+def parse(raw: dict[str, Any], file: str, text: str) -> Manifest:
+    """Turn parsed TOML into a Manifest. Raises ManifestError for the first mistake."""
+
+    def fail(path: Sequence[str | int], message: str, **params: str) -> NoReturn:
+        raise ManifestError(Problem(file, show_path(path), find_line(text, path), message, params))
+
+    for key in raw:
+        if key not in SECTIONS:
+            fail([key], N_("unknown section '{key}'; did you mean '{near}'?"), key=key, near=nearest(key, SECTIONS))
+    for key in ("project", "plant"):
+        if key not in raw:
+            fail([], N_("section [{key}] is missing"), key=key)
+    found = {key: _convert(file, text, [key], raw[key], SECTIONS[key]) for key in raw}
+    models = tuple(_kind(fail, ["model", i], entry, name=True) for i, entry in enumerate(found.get("model", [])))
+    policies = tuple(_policy(file, text, i, entry) for i, entry in enumerate(found.get("policy", [])))
+    canonical = msgspec.json.encode(raw, order="sorted").decode()
+    return Manifest(
+        found["project"], found.get("run", RunSection()), _kind(fail, ["plant"], found["plant"], name=False),
+        found.get("people", PeopleSection()), found.get("ladder", LadderSection()), found.get("guard", GuardSection()),
+        found.get("fallback", {}), found.get("kpi"), models, policies, file, text, canonical,
+    )  # fmt: skip
+
+
+def _kind(fail: Any, path: list[str | int], raw: dict[str, Any], *, name: bool) -> Kind:
+    for key in ("kind", "name") if name else ("kind",):
+        if key not in raw:
+            fail(path, N_("'{key}' is missing"), key=key)
+        if not isinstance(raw[key], str):
+            fail([*path, key], N_("expected text, got {got}"), got=repr(raw[key]))
+    own = {"kind", "name"} if name else {"kind"}
+    return Kind(raw["kind"], raw.get("name", "") if name else "", {k: v for k, v in raw.items() if k not in own})
+
+
+def _policy(file: str, text: str, i: int, raw: dict[str, Any]) -> PolicySection:
+    own = {key: value for key, value in raw.items() if key in ("name", "kind", "writes", "needs")}
+    section = _convert(file, text, ["policy", i], own, PolicySection)
+    return msgspec.structs.replace(section, options={k: v for k, v in raw.items() if k not in own})
+
+
+_WORDS = [  # what msgspec says -> our template
+    (r"Object contains unknown field `(?P<key>[^`]+)`", N_("unknown key '{key}'; did you mean '{near}'?")),
+    (r"Object missing required field `(?P<key>[^`]+)`", N_("'{key}' is missing")),
+    (r"Invalid enum value '?(?P<got>[^']*)'?", N_("'{got}' is not one of {choices}")),
+    (r"Expected `(?P<want>[^`]+)`, got `(?P<got>[^`]+)`", N_("expected {want}, got {got}")),
+    (r"Expected `(?P<want>[^`]+)`", N_("expected {want}")),
+    (r"(?P<text>.*)", "{text}"),
+]
+_TOML_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+}
+
+
+def _convert(file: str, text: str, path: Sequence[str | int], raw: Any, into: type[T]) -> T:
+    try:
+        return msgspec.convert(raw, into, strict=True)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `")
+        inner = read_path(where.rstrip("`")) if where else []
+    full = [*path, *inner]
+    found, template = next((match, t) for pattern, t in _WORDS if (match := re.fullmatch(pattern, what)))
+    params = dict(found.groupdict())
+    if "key" in params:
+        params["near"] = nearest(params["key"], _fields(into, inner))
+        if "unknown" in template:
+            full = [*full, params["key"]]
+    if "{choices}" in template:
+        params["choices"] = ", ".join(_choices(into, inner))
+    for name in ("want", "got"):
+        if name in params:
+            params[name] = " or ".join(_TOML_WORDS.get(word.strip(), word.strip()) for word in params[name].split("|"))
+    raise ManifestError(Problem(file, show_path(full), find_line(text, full), template, params))
+
+
+def _schema(into: type, path: Sequence[str | int]) -> dict[str, Any]:
+    """Return the JSON schema of the type at a path within a type (empty if it cannot be found)."""
+    schema = msgspec.json.schema(into)
+    defs = schema.get("$defs", {})
+    here: Any = schema
+    for part in [None, *path]:
+        if isinstance(part, int):
+            here = here.get("items", {})
+        elif part is not None:
+            here = here.get("properties", {}).get(part, here.get("additionalProperties") or {})
+        while isinstance(here, dict) and ("$ref" in here or "anyOf" in here):
+            ref = here.get("$ref") or next((option["$ref"] for option in here["anyOf"] if "$ref" in option), "")
+            here = defs.get(ref.rsplit("/", 1)[-1], {})
+    return here if isinstance(here, dict) else {}
+
+
+def _fields(into: type, path: Sequence[str | int]) -> list[str]:
+    return list(_schema(into, path).get("properties", ["-"]))
+
+
+def _choices(into: type, path: Sequence[str | int]) -> list[str]:
+    return [str(choice) for choice in _schema(into, path).get("enum", ["-"])]

@@ -1,0 +1,142 @@
+"""What a run amounts to, counted tick by tick from what was recorded: asked, allowed, applied; levels; breaches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from jayul.core.types import SECOND, Decision, Frame, Level, Outcome, TagTable
+
+
+class Asked(msgspec.Struct):
+    """For one tag: how often a value was asked for, allowed as asked, narrowed, refused (by rule), sent, applied."""
+
+    asked: int = 0
+    allowed: int = 0
+    narrowed: int = 0
+    refused: int = 0
+    sent: int = 0
+    applied: int = 0
+    rules: dict[str, int] = {}
+    last_asked: float | None = None
+    last_allowed: float | None = None
+    last_applied: float | None = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One step on the ladder."""
+
+    tick: int
+    hours: float
+    policy: str
+    before: str
+    after: str
+    reason: str
+    by: str
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """`summary.json`. Unknown is null: nothing here is estimated."""
+
+    project: str
+    plant: str
+    seed: int
+    complete: bool
+    ticks: int
+    plant_hours: float
+    wall_seconds: float
+    coverage: float | None
+    levels: list[Step]
+    level_now: dict[str, str]
+    missing: dict[str, dict[str, tuple[float, float]]]
+    verdicts: dict[str, int]
+    tags: dict[str, Asked]
+    breaches: int
+    events_refused: dict[str, int]
+    kpi: dict[str, Any] | None
+    signatures_simulated: bool
+    head: str
+    signed_head: str
+    asks: list[str]
+
+
+class Tally:
+    """Watches finished ticks. `kept` are tags and limits; breaches are applied values outside them, counted independently of
+    the guard: outside the range, or a step from the value before that is larger than the tag allows.
+    """
+
+    def __init__(self, table: TagTable, policies: tuple[str, ...], needs: tuple[str, ...]) -> None:
+        self._table, self._policies, self._needs = table, policies, needs
+        self.ticks, self.breaches, self._fresh = 0, 0, 0
+        self.first_at, self.last_at = 0, 0
+        self.tags: dict[str, Asked] = {}
+        self.steps: list[Step] = []
+        self.levels: tuple[Level, ...] = (Level.RECORD,) * len(policies)
+        self.events_refused: dict[str, int] = {}
+        self.last: Decision | None = None
+        self._stood: dict[str, float] = {}
+
+    def add(self, frame: Frame, decision: Decision, outcome: Outcome) -> None:
+        """Take one finished tick."""
+        if not self.ticks:
+            self.first_at = decision.at
+        self.ticks, self.last_at, self.last = decision.tick + 1, decision.at, decision
+        self._fresh += all(frame.fresh(name) for name in self._needs)
+        for change in decision.changes:
+            hours = (decision.at - self.first_at) / (3600 * SECOND)
+            names = change.before.name.lower(), change.after.name.lower()
+            self.steps.append(Step(decision.tick, hours, change.policy, *names, change.reason, change.by))
+        self.levels = decision.levels
+        for heard in decision.events:
+            if heard.refused:
+                self.events_refused[heard.refused] = self.events_refused.get(heard.refused, 0) + 1
+        if decision.verdicts:
+            self._count(frame, decision, outcome)
+
+    def _count(self, frame: Frame, decision: Decision, outcome: Outcome) -> None:
+        for verdict in decision.verdicts:
+            row = self.tags.setdefault(verdict.proposal.tag, Asked(rules={}))
+            row.asked += 1
+            row.last_asked, row.last_allowed, row.last_applied = verdict.proposal.value, verdict.allowed, None
+            if verdict.allowed is None:
+                row.refused += 1
+            elif verdict.rule:
+                row.narrowed += 1
+            else:
+                row.allowed += 1
+            if verdict.rule:
+                row.rules[verdict.rule] = row.rules.get(verdict.rule, 0) + 1
+            row.sent += verdict.allowed is not None and verdict.proposal.tag in decision.writes
+        for receipt in outcome.receipts:
+            if receipt.applied is not None and receipt.state in ("settled", "pending"):
+                row = self.tags[receipt.tag]
+                row.applied, row.last_applied = row.applied + 1, receipt.applied
+                self.breaches += self._breach(frame, receipt.tag, receipt.applied)
+
+    def _breach(self, frame: Frame, name: str, applied: float) -> bool:
+        tag, before = self._table.get(name), frame[name]
+        if tag is None or tag.low is None or tag.high is None or tag.max_step is None:
+            return True
+        return not (tag.low <= applied <= tag.high and abs(applied - before) <= tag.max_step * (1 + 1e-9))
+
+    def verdicts(self) -> dict[str, int]:
+        """Return allowed, narrowed, refused over all tags."""
+        rows = self.tags.values()
+        return {
+            "allowed": sum(r.allowed for r in rows),
+            "narrowed": sum(r.narrowed for r in rows),
+            "refused": sum(r.refused for r in rows),
+        }
+
+    def coverage(self) -> float | None:
+        """Return the share of ticks in which every input of every policy was fresh, or None if there was nothing to cover."""
+        return self._fresh / self.ticks if self.ticks and self._needs else None
+
+    @property
+    def plant_hours(self) -> float:
+        return (self.last_at - self.first_at) / (3600 * SECOND) if self.ticks else 0.0
+
+    def level_now(self) -> dict[str, str]:
+        """Return the level of each policy at the last tick."""
+        return {name: level.name.lower() for name, level in zip(self._policies, self.levels, strict=True)}

@@ -1,0 +1,312 @@
+"""Manifest -> wired objects. Every mistake that can be known before the first tick is found here."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+import numpy as np
+
+from jayul import __version__, learn
+from jayul.core.clock import Clock, Sim
+from jayul.core.expr import ExprError, Unit, parse_unit, show_unit
+from jayul.core.guard import BASIC, HOUR
+from jayul.core.ladder import Terms
+from jayul.core.loop import FALLBACK, Fallback, Line, Model, Seat
+from jayul.core.types import Event, Level, Plant, Tag, TagTable
+from jayul.decide import Move
+from jayul.decide import Setting as PolicySetting
+from jayul.learn.formula import FormulaConfig, formula
+from jayul.plant.errors import Refused, Unreachable
+from jayul.plant.journal import Rewindable
+from jayul.plant.sim.people import NAME as SIMULATED
+from jayul.project import kinds
+from jayul.project.manifest import Manifest, PolicySection, parse_canonical
+from jayul.project.problem import N_, nearest
+from jayul.record.journal import FORMAT, Header
+from jayul.record.sign import genuine
+from jayul.rules.plan import within_plan
+from jayul.rules.require import require
+
+KPI = "kpi"
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """A plant that knows only one stretch of time, `start` to `end` (UTC ns)."""
+
+    start: int
+    end: int
+
+
+class Wired(msgspec.Struct, frozen=True):
+    """A project ready to run."""
+
+    manifest: Manifest
+    plant: Plant
+    clock: Sim
+    line: Line
+    ticks: int
+    header: Header
+
+
+def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
+    """Build plant, models, policies and rules. `folder`: where relative paths of the manifest start. Raises ManifestError."""
+    period, total = _times(manifest)
+    factory = kinds.find(manifest, "plants", manifest.plant.kind, ["plant"])
+    options = dict(manifest.plant.options)
+    for name in ("path", "socket"):
+        if isinstance(options.get(name), str):
+            options[name] = str(folder / os.path.expandvars(options[name]))
+    config: Any = manifest.convert(["plant"], options, factory.config)
+    clock = Sim(_ns(manifest.run.start), seed)
+    try:
+        made = factory.make(config, clock)
+    except (Refused, Unreachable) as error:
+        manifest.fail(["plant"], "{text}", text=error)
+    if isinstance(made, Recorded):
+        total = min(total, made.end - made.start + period)
+        clock = Sim(made.start, seed)
+        made = factory.make(config, clock)
+    plant: Plant = made
+    _check_people(manifest, plant)
+    if manifest.run.commit == "group" and not isinstance(plant, Rewindable):
+        manifest.fail(
+            ["run", "commit"], N_("'group' may lose the last 50 ms and is for simulated plants in this process; use 'tick'")
+        )
+    line = wire_line(manifest, plant.tags, period, clock)
+    names = tuple(seat.name for seat in line.seats)
+    tags = tuple(line.table.tags[i] for i in line.named)
+    header = Header(
+        FORMAT, __version__, manifest.project.name, seed, manifest.canonical, tags, names, manifest.people.simulated
+    )
+    return Wired(manifest, plant, clock, line, max(1, total // period), header)
+
+
+def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> Line:
+    """Build everything but the plant over its tags: what a replay needs too. Raises ManifestError."""
+    models, derived = _models(manifest, tags)
+    table = TagTable([*tags.tags, *derived])
+    seats = tuple(_seat(manifest, i, section, table, period, clock) for i, section in enumerate(manifest.policies))
+    if twice := [seat.name for seat in seats if [s.name for s in seats].count(seat.name) > 1 or seat.name == FALLBACK]:
+        manifest.fail(["policy"], N_("the name '{name}' is taken; give each policy its own"), name=twice[0])
+    moves = [seat.plan for seat in seats if isinstance(seat.plan, Move)] + [
+        seat.plan.move for seat in seats if hasattr(seat.plan, "move")
+    ]
+    used = {name for seat in seats for name in (*seat.tags, *seat.needs)} | {
+        limit.tag for move in moves for limit in move.abort
+    }
+    used |= {name for model, _ in models.values() for name in model.needs} | {tag.name for tag in derived}
+    named = np.array([i for i, name in enumerate(table.names) if name in used or not seats], dtype=np.int64)
+    conditions = {f"guard.require.{i}": text for i, text in enumerate(manifest.guard.require)}
+    here = np.arange(len(tags.tags))
+    return Line(
+        table, here, here, named, period, models, seats, _fallback(manifest, table, seats),
+        (*BASIC, within_plan, require(conditions)) if conditions else (*BASIC, within_plan),
+        _admit(manifest),
+    )  # fmt: skip
+
+
+def _ns(stamp: dt.datetime) -> int:
+    stamp = stamp if stamp.tzinfo else stamp.replace(tzinfo=dt.UTC)
+    return (stamp - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1) * 1000
+
+
+def _times(manifest: Manifest) -> tuple[int, int]:
+    period = manifest.span(["run", "period"], manifest.run.period)
+    total = manifest.span(["run", "duration"], manifest.run.duration)
+    if total < period:
+        manifest.fail(["run", "duration"], N_("is shorter than one period of {period}"), period=manifest.run.period)
+    return period, total
+
+
+def _check_people(manifest: Manifest, plant: Plant) -> None:
+    if manifest.people.simulated and not (isinstance(plant, Rewindable) or getattr(plant, "simulated", False)):
+        message = N_("simulated signatures are accepted with a simulated plant only; name people with roles and keys instead")
+        manifest.fail(["people", "simulated"], message)
+    for i, person in enumerate(manifest.people.person):
+        if [p.name for p in manifest.people.person].count(person.name) > 1 or person.name == SIMULATED:
+            manifest.fail(["people", "person", i, "name"], N_("the name '{name}' is taken"), name=person.name)
+        if person.key and not _is_key(person.key):
+            message = N_("not a public key of 64 hexadecimal digits; make one with: jayul sign --new-key {name}")
+            manifest.fail(["people", "person", i, "key"], message, name=person.name)
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(bytes.fromhex(text)) == 32
+    except ValueError:
+        return False
+
+
+ROLES: Mapping[str, tuple[str, ...]] = {  # event -> roles, one of which its sender must hold; other events need none
+    "approval": ("operator", "engineer"),
+    "rejection": ("operator", "engineer"),
+    "signature": ("engineer",),
+    "evidence": ("engineer",),
+}
+UNSIGNED = ("note", "demotion")  # the safe way needs nobody's leave
+
+
+def _admit(manifest: Manifest) -> Callable[[Event], str]:
+    """Make the check of an event's sender: role and signature. Simulated people, where accepted, need no key."""
+    public = {person.name: person.key for person in manifest.people.person}
+    roles: dict[str, tuple[str, ...]] = {person.name: person.roles for person in manifest.people.person}
+    if manifest.people.simulated:
+        roles[SIMULATED] = ("engineer", "operator")
+
+    def admit(event: Event) -> str:
+        if event.kind in UNSIGNED:
+            return ""
+        if event.kind in ROLES and not set(ROLES[event.kind]) & set(roles.get(event.by, ())):
+            return "not-authorised"
+        simulated = manifest.people.simulated and event.by == SIMULATED
+        return "" if simulated or genuine(public.get(event.by, ""), event.message(), event.signature) else "signature-invalid"
+
+    return admit
+
+
+def _models(manifest: Manifest, tags: TagTable) -> tuple[dict[str, tuple[Model, Any]], list[Tag]]:
+    models: dict[str, tuple[Model, Any]] = {}
+    derived: list[Tag] = []
+
+    def add(name: str, make: Callable[[learn.Setting], Any], path: Sequence[str | int]) -> None:
+        if name in models:
+            manifest.fail(path, N_("the name '{name}' is taken; give each model its own"), name=name)
+        try:
+            model = make(learn.Setting(name, TagTable([*tags.tags, *derived])))
+            TagTable([*tags.tags, *derived, *model.tags])
+        except (ExprError, ValueError) as error:
+            manifest.fail(path, "{text}", text=error)
+        models[name] = (model, model.learn(()))
+        derived.extend(model.tags)
+
+    for i, section in enumerate(manifest.models):
+        factory = kinds.find(manifest, "models", section.kind, ["model", i])
+        config: Any = manifest.convert(["model", i], section.options, factory.config)
+        add(section.name, lambda setting, f=factory, c=config: f.make(c, setting), ["model", i])  # type: ignore[misc]
+    if manifest.kpi:
+        text, path = manifest.kpi.formula, ["kpi", "formula"]
+        add(KPI, lambda setting: formula(FormulaConfig({KPI: text}), setting), path)
+        unit = derived[-1].unit
+        if unit != show_unit(_unit(manifest)):
+            manifest.fail(["kpi", "unit"], N_("the formula gives '{have}', not '{want}'"), have=unit, want=manifest.kpi.unit)
+    for i, text in enumerate(manifest.guard.require):
+        name = f"guard.require.{i}"
+        add(name, lambda setting, n=name, t=text: formula(FormulaConfig({n: t}), setting), ["guard", "require"])  # type: ignore[misc]
+        if models[name][0].parsed[name].unit is not None:  # type: ignore[attr-defined]
+            manifest.fail(["guard", "require"], N_("is a number, not a condition: {text}"), text=text)
+    return models, derived
+
+
+def _unit(manifest: Manifest) -> Unit:
+    assert manifest.kpi
+    try:
+        return parse_unit(manifest.kpi.unit)
+    except ExprError as error:
+        manifest.fail(["kpi", "unit"], "{text}", text=error)
+
+
+def _seat(manifest: Manifest, i: int, section: PolicySection, table: TagTable, period: int, clock: Clock) -> Seat:
+    path: list[str | int] = ["policy", i]
+    for key, names in (("writes", section.writes), ("needs", section.needs)):
+        for name in names:
+            if name not in table.index:
+                near = nearest(name, table.names)
+                manifest.fail([*path, key], N_("unknown tag '{tag}'; did you mean '{near}'?"), tag=name, near=near)
+    for name in section.writes:
+        _check_writable(manifest, [*path, "writes"], table[name])
+    factory = kinds.find(manifest, "policies", section.kind, path)
+    config: Any = manifest.convert(path, section.options, factory.config)
+    _check_move(manifest, path, section, config, table, period)
+    setting = PolicySetting(section.name, section.writes, section.needs, period, clock.now(), clock.rng)
+    policy, plan = factory.make(config, setting)
+    return Seat(section.name, policy, plan, frozenset(section.writes), section.needs, _terms(manifest))
+
+
+def _check_writable(manifest: Manifest, path: list[str | int], tag: Tag) -> None:
+    if tag.safety:
+        manifest.fail(path, N_("'{tag}' belongs to the safety system and is never written; take it out"), tag=tag.name)
+    if not tag.writable:
+        manifest.fail(path, N_("'{tag}' is not writable; take it out or mark the tag writable"), tag=tag.name)
+    for bound in ("low", "high", "max_step"):
+        if getattr(tag, bound) is None:
+            manifest.fail(path, N_("'{tag}' has no {bound}: no bound, no write; add it to the tag"), tag=tag.name, bound=bound)
+
+
+def _check_move(
+    manifest: Manifest, path: list[str | int], section: PolicySection, config: Any, table: TagTable, period: int
+) -> None:
+    """Hold the targets, rates and abort limits of a configuration, where it has any, against tags and allow-list."""
+    for name, rate in getattr(config, "per_hour", {}).items():
+        if name not in section.writes:
+            manifest.fail([*path, "per_hour"], N_("'{tag}' is not in 'writes'; add it there"), tag=name)
+        step, limit = rate * period / HOUR, table[name].max_step or 0.0
+        if step > limit * (1 + 1e-9):
+            message = N_("{rate} an hour is {step} a period, more than the max_step {limit} of '{tag}'; lower it")
+            manifest.fail([*path, "per_hour"], message, rate=f"{rate:g}", step=f"{step:.3g}", limit=f"{limit:g}", tag=name)
+    for name, value in getattr(config, "target", {}).items():
+        if name not in section.writes:
+            manifest.fail([*path, "target"], N_("'{tag}' is not in 'writes'; add it there"), tag=name)
+        tag = table[name]
+        if tag.low is not None and tag.high is not None and not tag.low <= value <= tag.high:
+            bounds = {"low": f"{tag.low:g}", "high": f"{tag.high:g}", "unit": tag.unit, "value": f"{value:g}"}
+            manifest.fail([*path, "target", name], N_("{value} lies outside the range {low} to {high} {unit}"), **bounds)
+    for limit in getattr(config, "abort", ()):
+        if limit.tag not in table.index:
+            near = nearest(limit.tag, table.names)
+            manifest.fail([*path, "abort"], N_("unknown tag '{tag}'; did you mean '{near}'?"), tag=limit.tag, near=near)
+
+
+def _terms(manifest: Manifest) -> Terms:
+    section = manifest.ladder
+    for name in ("stale_ticks", "veto_ticks"):
+        if getattr(section, name) < 1:
+            manifest.fail(["ladder", name], N_("must be at least 1"))
+    gates = {}
+    for level in (Level.SHADOW, Level.ADVISE, Level.CONFIRM, Level.AUTO):
+        name = level.name.lower()
+        if (gate := getattr(section, name)) is not None:
+            for share in ("coverage", "max_veto_rate"):
+                if not 0 <= getattr(gate, share) <= 1:
+                    manifest.fail(["ladder", name, share], N_("must lie between 0 and 1"))
+            gates[level] = gate
+    return Terms(gates, section.stale_ticks, section.veto_ticks)
+
+
+def _fallback(manifest: Manifest, table: TagTable, seats: tuple[Seat, ...]) -> dict[str, Fallback]:
+    written = {tag for seat in seats for tag in seat.tags}
+    for name, entry in manifest.fallback.items():
+        if name not in written:
+            near = nearest(name, written or table.names)
+            manifest.fail(["fallback", name], N_("no policy writes '{tag}'; did you mean '{near}'?"), tag=name, near=near)
+        if entry.action == "ramp" and not entry.per_hour > 0:
+            manifest.fail(["fallback", name], N_("a ramp needs 'per_hour' above 0"))
+    return {tag: _fallback_of(manifest, tag) for tag in sorted(written)}
+
+
+def _fallback_of(manifest: Manifest, tag: str) -> Fallback:
+    entry = manifest.fallback.get(tag)
+    return Fallback(entry.action, entry.per_hour) if entry else Fallback()
+
+
+def replay_line(header: Header, *, full: bool) -> tuple[Line, TagTable]:
+    """Wire a line over the tags that a journal kept. Returns also those tags. Raises ManifestError.
+
+    `full`: models and policies of the manifest; else none of them, the caller plays back what they said.
+    """
+    manifest = parse_canonical(header.manifest)
+    kept = TagTable(header.tags)
+    plain = TagTable(tag for tag in header.tags if tag.kind != "derived")
+    clock = Sim(_ns(manifest.run.start), header.seed)
+    line = wire_line(manifest, plain, manifest.span(["run", "period"], manifest.run.period), clock)
+    if full:
+        take = np.array([kept.index[tag.name] for tag in plain.tags], dtype=np.int64)
+        order = np.array([line.table.index[name] for name in kept.names], dtype=np.int64)
+        return msgspec.structs.replace(line, take=take, put=np.arange(len(plain.tags)), named=order), kept
+    everything = np.arange(len(kept.tags))
+    return msgspec.structs.replace(line, table=kept, take=everything, put=everything, named=everything, models={}), kept
