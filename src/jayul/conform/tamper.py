@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from jayul.core.types import Decision, Outcome
 from jayul.record.files import OsFiles
-from jayul.record.journal import Scan, segments
+from jayul.record.journal import Scan, Segment, segments
 
 
 class Place(NamedTuple):
-    """A record of a journal: where it stands, and to which tick it belongs (-1: header)."""
+    """A record of a journal: where it stands, and the first tick that falls with it (-1: header)."""
 
     segment: str
     start: int
@@ -31,7 +31,7 @@ def places(journal: Path) -> list[Place]:
     tick = -1
     for (_, entry), (name, start, end) in zip(Scan(files), offsets, strict=True):
         tick = entry.tick if isinstance(entry, Decision | Outcome) else tick
-        found.append(Place(name, start, end, tick))
+        found.append(Place(name, start, end, tick + isinstance(entry, Segment)))
     return found
 
 

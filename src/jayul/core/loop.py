@@ -106,7 +106,8 @@ def step(line: Line, state: State, frame: Frame, events: Sequence[Event]) -> tup
 
     `frame` is on the plant's table; returned is the one on the line's table, derived tags filled in.
     """
-    state, frame, ill = derive(line, state, frame.spread(line.table, line.take, line.put))
+    frame = frame if frame.table is line.table else frame.spread(line.table, line.take, line.put)
+    state, frame, ill = derive(line, state, frame)
     state, wishes, failed = propose(line, state, frame)
     state, decision = decide(line, state, frame, events, wishes, ill + failed)
     return state, decision, frame
@@ -188,7 +189,7 @@ def _climb(line: Line, state: State, frame: Frame, trouble: Mapping[str, str]) -
     for seat in line.seats:
         rung, aborted = ladder.watch(state.rungs[seat.name], frame)
         asked, vetoed, before = state.signals.get(seat.name, (0, 0, ""))
-        fresh = all(frame.fresh(name) for name in seat.needs)
+        fresh = all(map(frame.fresh, seat.needs))
         rung, reason = ladder.fold(rung, seat.terms, fresh, asked, vetoed)
         reason = before or trouble.get(seat.name, "") or aborted or reason
         if reason:

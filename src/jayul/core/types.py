@@ -128,8 +128,7 @@ class Frame:
     def spread(self, table: TagTable, take: np.ndarray, put: np.ndarray) -> Frame:
         """Return these columns laid out on another table: position `put[i]` takes `take[i]`; the rest is Bad_NoData."""
         n = len(table.tags)
-        value, status = np.full(n, np.nan), np.full(n, BAD_NO_DATA, dtype=np.uint32)
-        source_at, seen_at = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        value, status, (source_at, seen_at) = np.full(n, np.nan), np.full(n, BAD_NO_DATA, np.uint32), np.zeros((2, n), np.int64)
         value[put], status[put] = self.value[take], self.status[take]
         source_at[put], seen_at[put] = self.source_at[take], self.seen_at[take]
         return Frame(self.at, table, value, source_at, seen_at, status)

@@ -52,7 +52,7 @@ class Schedule(msgspec.Struct, frozen=True):
             return "off", -1, self.starts[0] - 1
         if now >= self.end:
             return "off", len(self.arms), now + span(self.move.block)
-        return self.arms[i], i, (*self.starts, self.end)[i + 1] - 1
+        return self.arms[i], i, (self.starts[i + 1] if i + 1 < len(self.starts) else self.end) - 1
 
 
 class _Memory(msgspec.Struct, frozen=True):

@@ -82,7 +82,7 @@ class Tally:
         if not self.ticks:
             self.first_at = decision.at
         self.ticks, self.last_at, self.last = decision.tick + 1, decision.at, decision
-        self._fresh += all(frame.fresh(name) for name in self._needs)
+        self._fresh += all(map(frame.fresh, self._needs))
         for change in decision.changes:
             hours = (decision.at - self.first_at) / (3600 * SECOND)
             names = change.before.name.lower(), change.after.name.lower()

@@ -90,7 +90,7 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
 def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> Line:
     """Build everything but the plant over its tags: what a replay needs too. Raises ManifestError."""
     models, derived = _models(manifest, tags)
-    table = TagTable([*tags.tags, *derived])
+    table = TagTable([*tags.tags, *derived]) if derived else tags
     seats = tuple(_seat(manifest, i, section, table, period, clock) for i, section in enumerate(manifest.policies))
     if twice := [seat.name for seat in seats if [s.name for s in seats].count(seat.name) > 1 or seat.name == FALLBACK]:
         manifest.fail(["policy"], N_("the name '{name}' is taken; give each policy its own"), name=twice[0])

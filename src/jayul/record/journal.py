@@ -104,8 +104,13 @@ class Scan:
             yield from self._segment(name, last=number == len(names))
             self.last_segment = name
 
+    @property
+    def next_tick(self) -> int:
+        """The tick to which the next record belongs (-1: the header)."""
+        return self.head.tick + (self._expect == "decision") if self.head.seq >= 0 else -1
+
     def _corrupt(self, name: str, offset: int, what: str) -> Corrupt:
-        return Corrupt(self.head.tick + (self._expect == "decision") if self.head.seq >= 0 else -1, name, offset, what)
+        return Corrupt(self.next_tick, name, offset, what)
 
     def _segment(self, name: str, *, last: bool) -> Iterator[tuple[Head, Entry]]:
         data, offset, before = self._files.read(name), 0, bytes.fromhex(self.head.digest)

@@ -46,17 +46,16 @@ class Checked:
     def __iter__(self) -> Iterator[tuple[Head, Entry]]:
         waiting = list(self._heads)
         for head, entry in self.scan:
+            trusted = self.vouched.tick
             while waiting and waiting[0].seq == head.seq:
                 if waiting[0].digest != head.digest:
-                    raise Corrupt(
-                        self.vouched.tick + 1, "journal", 0, f"record {head.seq} is not the one that the head vouches for"
-                    )
+                    raise Corrupt(trusted + 1, "journal", 0, f"record {head.seq} is not the one that the head vouches for")
                 self.vouched = head
                 waiting.pop(0)
             yield head, entry
         if waiting:
             tail = f"journal ends at record {self.scan.head.seq}, but a head vouches for record {waiting[-1].seq}: tail cut"
-            raise Corrupt(self.scan.head.tick + 1, self.scan.last_segment or "journal", 0, tail)
+            raise Corrupt(self.scan.next_tick, self.scan.last_segment or "journal", 0, tail)
 
 
 def verify(files: Files, public: str, *, pinned: bool, known: Sequence[Head] = ()) -> Report:

@@ -1,0 +1,30 @@
+"""Crashes: 20 kill -9 of a real process, 20 power cuts by commit mode; and the test can fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jayul.conform.crash import cut_power, kill, make_project
+
+
+@pytest.mark.parametrize("commit", ["tick", "group"])
+def test_power_cuts_lose_nothing_that_was_acknowledged(commit: str, tmp_path: Path) -> None:
+    found = cut_power(make_project(tmp_path / "p", 1.0, commit), 20, 1)
+    assert found.failures == []
+    assert found.crashes == 20
+    assert found.acknowledged > 0
+    assert found.torn > 0, "no cut tore a record: the cuts test too little"
+
+
+def test_without_sync_the_power_cuts_are_noticed(tmp_path: Path) -> None:
+    assert cut_power(make_project(tmp_path / "p", 1.0, "tick"), 10, 1, sync=False).failures
+
+
+@pytest.mark.parametrize("commit", ["tick", "group"])
+def test_kills_lose_nothing_that_was_acknowledged(commit: str, tmp_path: Path) -> None:
+    found = kill(make_project(tmp_path / "p", 8.0, commit), 10, 2)
+    assert found.failures == []
+    assert found.crashes == 10
+    assert found.acknowledged > 0
