@@ -150,7 +150,9 @@ BASIC: tuple[Rule, ...] = (number, allow_list, writable, unexpired, inputs, sing
 
 def judge(context: Context, proposals: Sequence[Proposal], rules: Sequence[Rule] = BASIC) -> tuple[Verdict, ...]:
     """Return one verdict for each proposal, in order. Nothing moves that nobody proposed."""
-    context = replace(context, asked=Counter(p.tag for p in proposals if context.writer(p).may_write))
+    if not proposals:
+        return ()
+    context = replace(context, asked=Counter([p.tag for p in proposals if context.writer(p).may_write]))
     batches: dict[tuple[str, str], list[int]] = {}
     for i, proposal in enumerate(proposals):
         batches.setdefault((proposal.by, proposal.plan), []).append(i)
@@ -186,9 +188,8 @@ def _objections(context: Context, proposal: Proposal, rules: Sequence[Rule]) -> 
 
 
 def _refused(proposal: Proposal, found: Sequence[Verdict]) -> Verdict:
-    if found:
-        return refuse(proposal, found[-1].rule, found[-1].reason)
-    return refuse(proposal, "batch", "another part of the same move was refused")
+    rule, reason = (found[-1].rule, found[-1].reason) if found else ("batch", "another part of the same move was refused")
+    return refuse(proposal, rule, reason)
 
 
 def _share(context: Context, verdict: Verdict) -> float:

@@ -107,41 +107,40 @@ def step(line: Line, state: State, frame: Frame, events: Sequence[Event]) -> tup
     `frame` is on the plant's table; returned is the one on the line's table, derived tags filled in.
     """
     frame = frame if frame.table is line.table else frame.spread(line.table, line.take, line.put)
-    state, frame, ill = derive(line, state, frame)
-    state, wishes, failed = propose(line, state, frame)
+    models, frame, ill = derive(line, state.models, frame)
+    policies, wishes, failed = propose(line, state.policies, frame)
     state, decision = decide(line, state, frame, events, wishes, ill + failed)
-    return state, decision, frame
+    return replace(state, models=models, policies=policies), decision, frame
 
 
-def derive(line: Line, state: State, frame: Frame) -> tuple[State, Frame, tuple[str, ...]]:
+def derive(line: Line, memories: dict[str, Any], frame: Frame) -> tuple[dict[str, Any], Frame, tuple[str, ...]]:
     """Join each model's readings. One that fails leaves its tags Bad_NoData, which the guard refuses, and starts afresh."""
-    states, failed = dict(state.models), []
-    for name, (model, memory) in line.models.items():
+    memories, failed = dict(memories), []
+    for name, (model, fresh) in line.models.items():
         try:
-            states[name], readings = model.infer(states[name], frame)
+            memories[name], readings = model.infer(memories[name], frame)
             frame = frame.join(readings)
         except Exception:  # noqa: BLE001 - an extension's bug must not stop the line; it is journalled by name
-            states[name] = memory
+            memories[name] = fresh
             failed.append(name)
-    return replace(state, models=states), frame, tuple(failed)
+    return memories, frame, tuple(failed)
 
 
-def propose(line: Line, state: State, frame: Frame) -> tuple[State, list[Wish], tuple[str, ...]]:
+def propose(line: Line, memories: dict[str, Any], frame: Frame) -> tuple[dict[str, Any], list[Wish], tuple[str, ...]]:
     """Ask every policy. One that fails, or does not speak in its own name, proposes nothing and starts afresh."""
-    states, failed = dict(state.policies), []
-    wishes: list[Wish] = []
+    memories, failed, wishes = dict(memories), [], list[Wish]()
     for seat in line.seats:
         try:
-            states[seat.name], wished = seat.policy(states[seat.name], frame, seat.plan)
+            memories[seat.name], wished = seat.policy(memories[seat.name], frame, seat.plan)
             if not all(
                 w.by == seat.name and (w.sealed() == w if isinstance(w, MovePlan) else type(w.tag) is str) for w in wished
             ):
                 raise ValueError("a policy proposes for tags and lays sealed plans, in its own name")
             wishes.extend(wished)
         except Exception:  # noqa: BLE001 - as above; the ladder hears of it
-            states[seat.name] = None
+            memories[seat.name] = None
             failed.append(seat.name)
-    return replace(state, policies=states), wishes, tuple(failed)
+    return memories, wishes, tuple(failed)
 
 
 def decide(
@@ -151,21 +150,21 @@ def decide(
     last, trouble = _overrides(state, frame)
     trouble.update((name, "policy-failed") for name in failed if name in state.rungs)
     rungs, changes = _climb(line, state, frame, trouble)
-    heard = tuple(Heard(event, _hear(line, rungs, changes, event, frame.at, state.tick)) for event in events)
-    plans = tuple(wish for wish in wishes if isinstance(wish, MovePlan))
+    heard = tuple([Heard(event, _hear(line, rungs, changes, event, frame.at, state.tick)) for event in events])
+    plans = tuple([wish for wish in wishes if isinstance(wish, MovePlan)])
     for plan in plans:
         rungs[plan.by] = replace(rungs[plan.by], offer=ladder.Offer(plan, state.tick))
     last, back = _fall_back(line, rungs, last, state.origin, frame)
     writers = {s.name: _writer(s, rungs[s.name]) for s in line.seats} | {FALLBACK: Writer(line.fallback, may_write=True)}
     asked = [wish for wish in wishes if isinstance(wish, Proposal)] + back
     verdicts = judge(Context(frame, writers, last, line.period), asked, line.rules)
-    writes = tuple(v.proposal.tag for v in verdicts if v.allowed is not None and writers[v.proposal.by].may_write)
+    writes = tuple([v.proposal.tag for v in verdicts if v.allowed is not None and writers[v.proposal.by].may_write])
     asks = tuple(ask for s in line.seats for ask in ladder.asks(rungs[s.name], s.terms, s.name))
-    levels = tuple(rungs[s.name].level for s in line.seats)
+    levels = tuple([rung.level for rung in rungs.values()])
     seen = (state.tick, frame.at, frame.digest(), frame.columns(line.named))
     decision = Decision(*seen, heard, plans, verdicts, levels, tuple(changes), asks, writes, failed)
-    origin = {tag: frame[tag] for tag in writes if tag not in state.origin}
-    return replace(state, rungs=rungs, last=last, origin=state.origin | origin), decision
+    origin = {tag: frame[tag] for tag in writes} | state.origin if writes else state.origin
+    return replace(state, rungs=rungs, last=last, origin=origin), decision
 
 
 def _writer(seat: Seat, rung: Rung) -> Writer:

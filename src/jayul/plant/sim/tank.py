@@ -31,6 +31,8 @@ WALL, WALL_UA, WALL_LOSS, LOSS_2 = 4000.0, 3.0, 0.3, 0.3  # kJ/K, kW/K, kW/K, kW
 FLOW, FEED_T, AMBIENT_T, PUMP = 6.0, 20.0, 22.0, 1.5  # m3/h, degC, degC, kW at nominal flow
 VOLUME = 2.0  # m3, both tanks
 _DT = SCAN / SECOND
+_KEEP = 1 - _DT / np.array([1800.0, 7200.0, 14400.0])  # by scan, of the disturbances of product flow, feed, ambient temperature
+_SHOCK = np.sqrt(1 - _KEEP * _KEEP)
 
 _GRADE_STATES = {0: "A", 1: "B"}
 _MODE_STATES = {0: "MAN", 1: "AUTO", 2: "RCAS"}
@@ -120,14 +122,14 @@ def price_2(effect: float) -> float:
 
 
 class _Chance:
-    """Rows of standard normals, drawn in blocks: row k is the same however the plant is read."""
+    """Rows of normals (standard deviations by column), drawn in blocks: row k is the same however the plant is read."""
 
-    def __init__(self, clock: Clock, key: str, width: int) -> None:
-        self._rng, self._width, self._rows, self._next = clock.rng(key), width, np.empty((0, width)), 0
+    def __init__(self, clock: Clock, key: str, sd: np.ndarray) -> None:
+        self._rng, self._sd, self._rows, self._next = clock.rng(key), sd, np.empty((0, len(sd))), 0
 
     def row(self) -> np.ndarray:
         if self._next == len(self._rows):
-            self._rows, self._next = self._rng.standard_normal((512, self._width)), 0
+            self._rows, self._next = self._rng.standard_normal((512, len(self._sd))) * self._sd, 0
         self._next += 1
         row: np.ndarray = self._rows[self._next - 1]
         return row
@@ -152,15 +154,12 @@ class Tank:
         self._lsp1 = self._local_lsp1 = 50.0
         self._mode, self._grade, self._watchdog, self._written_at = 2, 0, 0, 0
         self._integral = [253.0, 103.0, 0.0, 0.0]  # kW, kW, m3/h, m3/h
-        self._ar = [0.0, 0.0, 0.0]  # product flow, feed temperature, ambient temperature: standard normal, autocorrelated
-        self._shocks, self._measured = (
-            _Chance(self._clock, "tank/shocks", 3),
-            _Chance(self._clock, "tank/noise", len(TAGS.tags)),
-        )
+        self._ar = np.zeros(3)  # product flow, feed temperature, ambient temperature: standard normal, autocorrelated
+        self._shocks = _Chance(self._clock, "tank/shocks", _SHOCK)
+        self._measured = _Chance(self._clock, "tank/noise", np.array([_NOISE.get(name, 0.0) for name in TAGS.names]))
         self._plan = self._clock.rng("tank/grades")
         self._price2 = price_2(self._config.effect)
         self._shed_after = duration(self._config.watchdog)
-        self._noise_sd = np.array([_NOISE.get(name, 0.0) for name in TAGS.names])
         self._noise = np.zeros(len(TAGS.tags))
         self._stuck: dict[int, tuple[float, int]] = {}  # fault number -> value and time when it began
         self._faults = [(f, self._start + duration(f.after), duration(f.lasts)) for f in self._config.fault]
@@ -190,11 +189,10 @@ class Tank:
 
     def _scan(self, now: int) -> None:
         """One scan of the plant's controller: disturb, control, then integrate the physics over 10 s."""
-        for i, (shock, tau) in enumerate(zip(self._shocks.row().tolist(), (1800.0, 7200.0, 14400.0), strict=True)):
-            keep = 1 - _DT / tau
-            self._ar[i] = keep * self._ar[i] + (1 - keep * keep) ** 0.5 * shock
-        demand = FLOW + 0.4 * self._ar[0]
-        self._feed_t, self._ambient_t = FEED_T + 1.0 * self._ar[1], AMBIENT_T + 1.5 * self._ar[2]
+        self._ar = _KEEP * self._ar + self._shocks.row()
+        flow, feed, ambient = self._ar.tolist()
+        demand = FLOW + 0.4 * flow
+        self._feed_t, self._ambient_t = FEED_T + 1.0 * feed, AMBIENT_T + 1.5 * ambient
         if self._config.confounded and (now - self._start) % (7200 * SECOND) == 0:
             share_b = 0.85 if self._sp1 > (BASE + TARGET) / 2 else 0.15
             self._grade = int(self._plan.random() < share_b)
@@ -210,13 +208,14 @@ class Tank:
         flows = [max(feed, 0.0) if v1 < VOLUME else 0.0, max(pump, 0.0) if v1 > 0.05 else 0.0, demand if v2 > 0.05 else 0.0]
         self._power, self._flows = [power_1, power_2], flows
         self._integrate(flows[0] / 3600, flows[1] / 3600, flows[2] / 3600, power_1, power_2)
-        self._noise = self._measured.row() * self._noise_sd
+        self._noise = self._measured.row()
 
     def _pi(self, i: int, error: float, gain: float, reset: float, low: float, high: float) -> float:
         """Proportional-integral control; the integral stops at the limits."""
         integral = self._integral[i] + gain * error * _DT / reset
-        self._integral[i] = min(max(integral, low), high)
-        return min(max(self._integral[i] + gain * error, low), high)
+        self._integral[i] = integral = low if integral < low else high if integral > high else integral
+        out = integral + gain * error
+        return low if out < low else high if out > high else out
 
     def _integrate(self, feed: float, pump: float, out: float, power_1: float, power_2: float) -> None:
         """Midpoint rule over one scan; flows in m3/s. What leaves one place enters another, so balances hold to rounding."""
@@ -258,7 +257,9 @@ class Tank:
             self._grade, self._watchdog, 0.0,
         )  # fmt: skip
         value = np.array(truth) + self._noise
-        source_at, seen_at = np.full(len(truth), self._scanned), np.full(len(truth), now)
+        source_at, seen_at = np.empty((2, len(truth)), dtype=np.int64)
+        source_at.fill(self._scanned)
+        seen_at.fill(now)
         status = np.zeros(len(truth), dtype=np.uint32)
         for number, (fault, begin, lasts) in enumerate(self._faults):
             if begin <= now < begin + lasts:
