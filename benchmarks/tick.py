@@ -22,8 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jayul.core.types import Proposal, Verdict
+from jayul.project.look import replay
 from jayul.project.manifest import load
-from jayul.project.run import Options, execute, replay
+from jayul.project.run import Options, execute
 from jayul.project.wire import wire
 
 MANIFEST = """

@@ -15,7 +15,9 @@ import pytest
 
 from jayul.conform.breakage import killed_between
 from jayul.conform.crash import make_project
-from jayul.project.run import Options, execute, new_key, replay, ticks_of
+from jayul.project.look import replay
+from jayul.project.people import new_key
+from jayul.project.run import Options, execute, ticks_of
 from jayul.record.files import OsFiles
 
 

@@ -17,6 +17,7 @@ from rich.progress import Progress, TimeRemainingColumn
 from jayul import __version__
 from jayul.app import show
 from jayul.app.texts import _
+from jayul.project import look, people
 from jayul.project import run as running
 from jayul.project.manifest import NAME, load
 from jayul.project.problem import N_
@@ -177,7 +178,7 @@ def _progress() -> Iterator[running.Watch]:
 
 @app.command(help=_("Show where a run stands: level, what was asked, allowed, applied, what waits for a person."))
 def status(run: RunFolder, json: Json = False) -> int:
-    found = running.status(run)
+    found = look.status(run)
     show.status(console(), run, found)
     _json(json, found)
     return 0
@@ -188,7 +189,7 @@ def replay(
     run: RunFolder, full: Annotated[bool, typer.Option("--full", help=_("models and policies too"))] = False, json: Json = False
 ) -> int:
     with _progress() as progress:
-        found = running.replay(run, full=full, progress=progress)
+        found = look.replay(run, full=full, progress=progress)
     show.replayed(console(), run, found)
     _json(json, found)
     return 1 if found.differing else 0
@@ -201,9 +202,9 @@ def verify(
     key: Annotated[Path | None, typer.Option(help=_("file with the run's public key, kept outside the run"))] = None,
     json: Json = False,
 ) -> int:
-    report = running.check(run, tuple(head or ()), key)
+    report = look.check(run, tuple(head or ()), key)
     show.verified(console(), run, report)
-    _json(json, {"ok": report.ok, **running.as_dict(report)})
+    _json(json, {"ok": report.ok, **look.as_dict(report)})
     return 0 if report.ok else 1
 
 
@@ -220,14 +221,14 @@ def sign(
 ) -> int:
     out = console()
     if new_key:
-        public = running.new_key(new_key)
+        public = people.new_key(new_key)
         out.print(_("Public key of {name}; write it into [[people.person]]:").format(name=new_key), highlight=False)
         out.print(f'key = "{public}"', highlight=False)
         _json(json, {"name": new_key, "key": public})
         return 0
     if run is None:
         raise running.refuse("sign", N_("name a run folder, or make a key with --new-key NAME"))
-    event = running.hand_in(run, ask, by=by, reject=reject, demote=demote, reason=reason)
+    event = people.hand_in(run, ask, by=by, reject=reject, demote=demote, reason=reason)
     out.print(_("Handed in as {id}; the loop takes it at its next tick.").format(id=event.id), highlight=False)
     show.following(out, f"jayul status {run}")
     _json(json, {"id": event.id, "kind": event.kind, "body": event.body})

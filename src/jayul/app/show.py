@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from jayul.app.texts import _
 from jayul.core.types import Outcome
+from jayul.project.look import Replayed, Status
 from jayul.project.problem import N_, Problem
-from jayul.project.run import Replayed, Result, Status
+from jayul.project.run import Result
 from jayul.project.summary import Summary
 from jayul.record.verify import Report
 
@@ -187,20 +189,17 @@ def status(console: Console, out: Path, s: Status) -> None:
         console.print(_("The last Decision has no Outcome yet; the next start reads back what became of it."), style="yellow")
     for policy, level in s.levels.items():
         console.print(f"{policy}: {_(LEVELS[level])}", highlight=False)
-    if s.table:
+    if s.verdicts:
         table = _table(_("tag"), _("policy"), _("asked"), _("allowed"), _("applied"), _("rule"), right=[2, 3, 4])
-        for row in s.table:
-            rule = _(RULES.get(row["rule"], row["rule"])) if row["rule"] else "–"
-            table.add_row(row["tag"], row["by"], number(row["asked"]), number(row["allowed"]), number(row["applied"]), rule)
+        for row in s.verdicts:
+            rule = _(RULES.get(row.rule, row.rule)) if row.rule else "–"
+            table.add_row(row.tag, row.by, number(row.asked), number(row.allowed), number(row.applied), rule)
         console.print(table)
     for ask in s.asks:
-        console.print(
-            _("Waits for a person: {kind} {subject}").format(
-                kind=_(KINDS[ask["kind"]]), subject=f"{ask['policy']}:{ask['subject']}"
-            )
-        )
+        text = _("Waits for a person: {kind} {subject}")
+        console.print(text.format(kind=_(KINDS[ask.kind]), subject=f"{ask.policy}:{ask.subject}"), highlight=False)
     if s.asks:
-        following(console, f"jayul sign {out} {s.asks[0]['policy']}:{s.asks[0]['subject']} --by NAME")
+        following(console, f"jayul sign {out} {s.asks[0].policy}:{s.asks[0].subject} --by NAME")
     else:
         following(console, f"jayul replay {out}")
 
@@ -245,7 +244,15 @@ def verified(console: Console, out: Path, r: Report) -> None:
 
 
 def as_json(value: Any) -> str:
-    """Return one line of JSON."""
-    import msgspec
+    """Return one line of JSON: structs by field name, bytes in hexadecimal."""
+    return msgspec.json.encode(_plain(value)).decode()
 
-    return msgspec.json.encode(value).decode()
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value.hex() if isinstance(value, bytes) else value

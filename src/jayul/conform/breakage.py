@@ -17,9 +17,10 @@ import msgspec
 
 from jayul.conform import tamper
 from jayul.core.types import Event
+from jayul.project.look import check, replay
 from jayul.project.manifest import NAME
 from jayul.project.problem import N_
-from jayul.project.run import Options, Result, check, execute, replay, ticks_of
+from jayul.project.run import Options, Result, execute, ticks_of
 from jayul.record.files import OsFiles
 from jayul.record.inbox import SqliteInbox
 from jayul.record.sign import new_id

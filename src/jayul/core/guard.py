@@ -121,8 +121,8 @@ def inputs(context: Context, proposal: Proposal) -> Verdict | None:
 
 
 def single(context: Context, proposal: Proposal) -> Verdict | None:
-    """Refuse if another proposal that could be written asks for the same tag."""
-    if context.asked.get(proposal.tag, 0) > context.writer(proposal).may_write:
+    """Refuse if two proposals that could be written ask for the same tag; what is only shadowed is in nobody's way."""
+    if context.writer(proposal).may_write and context.asked.get(proposal.tag, 0) > 1:
         return refuse(proposal, "single", f"more than one proposal for '{proposal.tag}'")
     return None
 

@@ -158,12 +158,12 @@ def decide(
     writers = {s.name: _writer(s, rungs[s.name]) for s in line.seats} | {FALLBACK: Writer(line.fallback, may_write=True)}
     asked = [wish for wish in wishes if isinstance(wish, Proposal)] + back
     verdicts = judge(Context(frame, writers, last, line.period), asked, line.rules)
-    writes = tuple([v.proposal.tag for v in verdicts if v.allowed is not None and writers[v.proposal.by].may_write])
+    writes = tuple([i for i, v in enumerate(verdicts) if v.allowed is not None and writers[v.proposal.by].may_write])
     asks = tuple(ask for s in line.seats for ask in ladder.asks(rungs[s.name], s.terms, s.name))
     levels = tuple([rung.level for rung in rungs.values()])
     seen = (state.tick, frame.at, frame.digest(), frame.columns(line.named))
     decision = Decision(*seen, heard, plans, verdicts, levels, tuple(changes), asks, writes, failed)
-    origin = {tag: frame[tag] for tag in writes} | state.origin if writes else state.origin
+    origin = {(tag := verdicts[i].proposal.tag): frame[tag] for i in writes} | state.origin if writes else state.origin
     return replace(state, rungs=rungs, last=last, origin=origin), decision
 
 
@@ -234,14 +234,14 @@ def settle(state: State, decision: Decision, outcome: Outcome) -> State:
         signals[verdict.proposal.by] = (asked + 1, vetoed + (verdict.allowed is None), "")
     if not decision.writes:
         return replace(state, tick=state.tick + 1, signals=signals)
-    owners = {v.proposal.tag: v.proposal.by for v in decision.verdicts if v.allowed is not None}
+    owners = {decision.verdicts[i].proposal.tag: decision.verdicts[i].proposal.by for i in decision.writes}
     last, codes = dict(state.last), {by: set[str]() for by in signals}
     receipts = {receipt.tag: receipt for receipt in outcome.receipts}
-    for tag in decision.writes:
+    for tag, by in owners.items():
         receipt = receipts.get(tag)
-        codes[owners[tag]].add(_TROUBLE.get(receipt.state, "") if receipt else "outcome-unknown")
+        codes[by].add(_TROUBLE.get(receipt.state, "") if receipt else "outcome-unknown")
         if receipt and receipt.applied is not None and receipt.state in ("settled", "pending"):
-            last[tag] = Applied(receipt.applied, receipt.at, owners[tag])
+            last[tag] = Applied(receipt.applied, receipt.at, by)
     for by, found in codes.items():
         trouble = "write-partial" if {"", "write-rejected"} <= found else min(found - {""}, default="")
         signals[by] = (*signals[by][:2], trouble)
@@ -267,7 +267,7 @@ async def run(
         frame = await plant.read()
         state, decision, frame = step(line, state, frame, inbox.drain(frame.at, last))
         journal.append(decision)
-        allowed = [v for v in decision.verdicts if v.allowed is not None and v.proposal.tag in decision.writes]
+        allowed = [decision.verdicts[i] for i in decision.writes]
         receipts = await plant.write(allowed) if allowed or state.last else ()  # an empty write: we hold on (watchdog)
         outcome = Outcome(decision.tick, tuple(receipts))
         journal.append(outcome)

@@ -259,7 +259,7 @@ class Decision(_Line, frozen=True, tag="decision"):
     levels: tuple[Level, ...]  # in the order of the header's policies
     changes: tuple[Change, ...]
     asks: tuple[Ask, ...]
-    writes: tuple[str, ...]  # tags whose allowed value is sent to the plant
+    writes: tuple[int, ...]  # positions, in `verdicts`, of what is sent to the plant
     failed: tuple[str, ...]  # models and policies that raised an error
 
 

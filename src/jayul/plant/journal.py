@@ -140,10 +140,9 @@ async def read_back(plant: Plant, state: State, decision: Decision) -> Outcome:
     """
     frame = await plant.read()
     receipts: list[Receipt] = []
-    for verdict in decision.verdicts:
+    for verdict in (decision.verdicts[i] for i in decision.writes):
         tag, allowed = verdict.proposal.tag, verdict.allowed
-        if allowed is None or tag not in decision.writes:
-            continue
+        assert allowed is not None
         if not frame.fresh(tag):
             receipts.append(Receipt(tag, allowed, None, frame.at, "unknown"))
             continue

@@ -8,18 +8,16 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
-from jayul.core.clock import Sim, monotonic, today
+from jayul.core.clock import Sim, monotonic
 from jayul.core.ladder import missing
-from jayul.core.loop import Seat, State, run, settle, step
-from jayul.core.types import Decision, Event, Frame, MovePlan, Outcome, Proposal
+from jayul.core.loop import State, run, settle, step
+from jayul.core.types import Decision, Frame, Outcome
 from jayul.plant.journal import Compare, Diverged, JournalInbox, JournalPlant, Rejoin, Rewindable, Tape, Tick, read_back
 from jayul.plant.sim.people import SimulatedPeople
 from jayul.project.manifest import load
@@ -29,9 +27,9 @@ from jayul.project.wire import Wired, replay_line, wire
 from jayul.record.files import Files, OsFiles, write_whole
 from jayul.record.history import History
 from jayul.record.inbox import Several, SqliteInbox
-from jayul.record.journal import Head, Header, Scan, Writer, segments
-from jayul.record.sign import Signer, new_id, signed
-from jayul.record.verify import Checked, Report, parse_head, verify
+from jayul.record.journal import Head, Header, Scan, Writer
+from jayul.record.sign import Signer
+from jayul.record.verify import Checked
 
 RUN_KEY = "run"
 Watch = Callable[[int, int], None]  # ticks done, ticks in all
@@ -259,160 +257,3 @@ def _summary(wired: Wired, tally: Tally, state: State, head: Head, total: int, s
         signed_head=msgspec.json.encode(head).decode(),
         asks=[f"{ask.policy}:{ask.subject}" for ask in tally.last.asks] if tally.last else [],
     )
-
-
-class Replayed(msgspec.Struct, frozen=True):
-    """What a replay found. `first` says what differed at the first tick that did."""
-
-    ticks: int
-    differing: int
-    full: bool
-    first: str = ""
-
-
-def replay(out: Path, *, full: bool = False, progress: Watch = lambda done, total: None) -> Replayed:
-    """Run guard and ladder (`full`: models and policies too) again on what a journal holds. Raises ManifestError, Corrupt."""
-    files = OsFiles(out / "journal", create=False)
-    header = read_header(files)
-    if header is None:
-        raise refuse(out, N_("holds no run; make one with: jayul run PROJECT --out {out}"), out=out)
-    count = sum(tick.outcome is not None for tick in ticks_of(files))
-    line, kept = replay_line(header, full=full)
-    tape, found = Tape(ticks_of(files)), list[tuple[int, str]]()
-    if not full:
-        line = replace(line, seats=tuple(replace(seat, policy=_playback(seat, tape)) for seat in line.seats))
-    journal = Compare(tape, lambda tick, what: found.append((tick, what)), whole_frame=False)
-    clock = Sim(0, header.seed)
-    asyncio.run(
-        run(
-            line, JournalPlant(kept, tape), clock, journal, JournalInbox(tape),
-            ticks=count, watch=lambda frame, decision, outcome: progress(decision.tick + 1, count),
-        )
-    )  # fmt: skip
-    first = f"tick {found[0][0]}: {found[0][1]}" if found else ""
-    return Replayed(count, len({tick for tick, _ in found}), full, first)
-
-
-def _playback(seat: Seat, tape: Tape) -> Any:
-    """Make a policy that says what the journal says it said."""
-
-    def policy(state: None, frame: Frame, plan: Any) -> tuple[None, Sequence[Proposal | MovePlan]]:  # noqa: ARG001 - a policy
-        assert tape.tick is not None
-        decision = tape.tick.decision
-        if seat.name in decision.failed:
-            raise RuntimeError("it failed then, too")
-        plans = [plan for plan in decision.plans if plan.by == seat.name]
-        return None, [*plans, *(v.proposal for v in decision.verdicts if v.proposal.by == seat.name)]
-
-    return policy
-
-
-class Status(msgspec.Struct, frozen=True):
-    """Where a run stands, read from its journal alone."""
-
-    header: Header
-    tick: int
-    at: int
-    levels: dict[str, str]
-    asks: list[dict[str, Any]]
-    plans: list[dict[str, Any]]
-    open_decision: bool
-    complete: bool
-    table: list[dict[str, Any]]
-
-
-def status(out: Path) -> Status:
-    """Read where a run stands. Raises ManifestError, Corrupt."""
-    files = OsFiles(out / "journal", create=False)
-    header, last, plans = read_header(files), None, dict[str, MovePlan]()
-    if header is None:
-        raise refuse(out, N_("holds no run; make one with: jayul run PROJECT --out {out}"), out=out)
-    for tick in ticks_of(files):
-        last = tick
-        plans |= {plan.by: plan for plan in tick.decision.plans}
-    done = read_summary(out)
-    decision = last.decision if last else None
-    levels = decision.levels if decision else ()
-    rows = [
-        {"tag": v.proposal.tag, "by": v.proposal.by, "asked": v.proposal.value, "allowed": v.allowed, "rule": v.rule}
-        for v in (decision.verdicts if decision else ())
-    ]
-    applied = {r.tag: r.applied for r in last.outcome.receipts} if last and last.outcome else {}
-    return Status(
-        header,
-        decision.tick if decision else -1,
-        decision.at if decision else 0,
-        {name: level.name.lower() for name, level in zip(header.policies, levels, strict=False)},
-        [msgspec.structs.asdict(ask) for ask in (decision.asks if decision else ())],
-        [msgspec.structs.asdict(plan) for plan in plans.values()],
-        bool(last and last.outcome is None),
-        bool(done and done.complete),
-        [
-            row | {"applied": applied.get(row["tag"]) if row["tag"] in (decision.writes if decision else ()) else None}
-            for row in rows
-        ],
-    )
-
-
-def check(out: Path, heads: Sequence[str], key: Path | None) -> Report:
-    """Verify the journal of a run folder. Raises ManifestError for wrong input."""
-    files = OsFiles(out / "journal", create=False)
-    if not segments(files):
-        raise refuse(out, N_("holds no run; make one with: jayul run PROJECT --out {out}"), out=out)
-    path = key or out / "keys" / "run.pub"
-    try:
-        public = path.read_text(encoding="ascii").strip()
-        known = [parse_head(text) for text in heads]
-    except (OSError, UnicodeDecodeError):
-        raise refuse(path, N_("is not a public key; give --key FILE")) from None
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise refuse("--head", "{text}", text=error) from None
-    if (done := read_summary(out)) is not None:
-        known.append(parse_head(done.head))
-    return verify(files, public, pinned=key is not None, known=known)
-
-
-def as_dict(report: Report) -> dict[str, Any]:
-    """Return a report as plain values, its head written shortly."""
-    return {**msgspec.structs.asdict(report), "head": str(report.head)}
-
-
-def new_key(name: str) -> str:
-    """Make (or find) the key of a person and return its public half. Raises ManifestError."""
-    if not name.replace("-", "").replace("_", "").replace(" ", "").isalnum():
-        raise refuse("--new-key", N_("a name has letters, digits, spaces, '-' and '_'"))
-    try:
-        return Signer.open(f"person-{name}").public
-    except ValueError as error:
-        raise refuse("--new-key", "{text}", text=error) from None
-
-
-def hand_in(out: Path, ask: str | None, *, by: str, reject: bool = False, demote: str | None = None, reason: str = "") -> Event:
-    """Put a person's signed act into a run's inbox. Raises ManifestError for what could never be accepted."""
-    now = status(out)
-    if not by:
-        raise refuse("--by", N_("say who you are, as in [people]"))
-    body: dict[str, Any] = {"reason": reason} if reason else {}
-    if demote is not None:
-        if demote not in now.header.policies:
-            raise refuse(
-                "--demote", N_("unknown policy '{name}'; there are {known}"), name=demote, known=", ".join(now.header.policies)
-            )
-        kind: Any = "demotion"
-        body["policy"] = demote
-    else:
-        waiting = {f"{a['policy']}:{a['subject']}": a for a in now.asks}
-        if ask not in waiting:
-            known = ", ".join(waiting) or "-"
-            raise refuse(out, N_("'{ask}' does not wait for a person now; there waits: {known}"), ask=ask or "", known=known)
-        found = waiting[ask]
-        kind = "rejection" if reject else found["kind"]
-        body |= {"policy": found["policy"]}
-        body |= {"level": found["subject"], "since": found["since"]} if kind == "signature" else {"plan": found["subject"]}
-    event = Event(kind, by, today(), body, new_id())
-    if kind != "demotion":
-        event = signed(event, Signer.open(f"person-{by}"))
-    inbox = SqliteInbox(out / "state.db")
-    inbox.put(event)
-    inbox.close()
-    return event

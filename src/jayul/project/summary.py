@@ -95,7 +95,7 @@ class Tally:
             self._count(frame, decision, outcome)
 
     def _count(self, frame: Frame, decision: Decision, outcome: Outcome) -> None:
-        for verdict in decision.verdicts:
+        for i, verdict in enumerate(decision.verdicts):
             row = self.tags.setdefault(verdict.proposal.tag, Asked(rules={}))
             row.asked += 1
             row.last_asked, row.last_allowed, row.last_applied = verdict.proposal.value, verdict.allowed, None
@@ -107,7 +107,7 @@ class Tally:
                 row.allowed += 1
             if verdict.rule:
                 row.rules[verdict.rule] = row.rules.get(verdict.rule, 0) + 1
-            row.sent += verdict.allowed is not None and verdict.proposal.tag in decision.writes
+            row.sent += i in decision.writes
         for receipt in outcome.receipts:
             if receipt.applied is not None and receipt.state in ("settled", "pending"):
                 row = self.tags[receipt.tag]

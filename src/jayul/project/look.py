@@ -1,0 +1,152 @@
+"""Look at a run folder: where it stands, whether it replays, whether it is what was written. Nothing is changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from jayul.core.clock import Sim
+from jayul.core.loop import Seat, run
+from jayul.core.types import Ask, Frame, MovePlan, Proposal
+from jayul.plant.journal import Compare, JournalInbox, JournalPlant, Tape
+from jayul.project.problem import N_
+from jayul.project.run import Watch, read_header, read_summary, refuse, ticks_of
+from jayul.project.wire import replay_line
+from jayul.record.files import OsFiles
+from jayul.record.journal import Header, segments
+from jayul.record.verify import Report, parse_head, verify
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Where a run stands, read from its journal alone. `tick` is -1 before the first."""
+
+    header: Header
+    tick: int
+    at: int
+    levels: dict[str, str]
+    asks: list[Ask]
+    plans: list[MovePlan]
+    verdicts: list[Row]
+    open_decision: bool
+    complete: bool
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What was asked, allowed and applied for one tag at the last tick."""
+
+    tag: str
+    by: str
+    asked: float
+    allowed: float | None
+    applied: float | None
+    rule: str
+
+
+def status(out: Path) -> Status:
+    """Read where a run stands. Raises ManifestError, Corrupt."""
+    files = OsFiles(out / "journal", create=False)
+    header, last, plans = header_of(out, files), None, dict[str, MovePlan]()
+    for tick in ticks_of(files):
+        last = tick
+        plans |= {plan.by: plan for plan in tick.decision.plans}
+    done = read_summary(out)
+    complete = bool(done and done.complete)
+    if last is None:
+        return Status(header, -1, 0, {}, [], [], [], open_decision=False, complete=complete)
+    decision, outcome = last
+    levels = {name: level.name.lower() for name, level in zip(header.policies, decision.levels, strict=True)}
+    applied = {receipt.tag: receipt.applied for receipt in outcome.receipts} if outcome else {}
+    rows = [
+        Row(
+            v.proposal.tag,
+            v.proposal.by,
+            v.proposal.value,
+            v.allowed,
+            applied.get(v.proposal.tag) if i in decision.writes else None,
+            v.rule,
+        )
+        for i, v in enumerate(decision.verdicts)
+    ]
+    return Status(
+        header, decision.tick, decision.at, levels, list(decision.asks), list(plans.values()), rows,
+        open_decision=outcome is None, complete=complete,
+    )  # fmt: skip
+
+
+def header_of(out: Path, files: OsFiles) -> Header:
+    """Return the header of a run folder. Raises ManifestError if it holds no run."""
+    if (header := read_header(files)) is None:
+        raise refuse(out, N_("holds no run; make one with: jayul run PROJECT --out {out}"), out=out)
+    return header
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What a replay found. `first` says what differed at the first tick that did."""
+
+    ticks: int
+    differing: int
+    full: bool
+    first: str = ""
+
+
+def replay(out: Path, *, full: bool = False, progress: Watch = lambda done, total: None) -> Replayed:
+    """Run guard and ladder (`full`: models and policies too) again on what a journal holds. Raises ManifestError, Corrupt."""
+    files = OsFiles(out / "journal", create=False)
+    header = header_of(out, files)
+    count = sum(tick.outcome is not None for tick in ticks_of(files))
+    line, kept = replay_line(header, full=full)
+    tape, found = Tape(ticks_of(files)), list[tuple[int, str]]()
+    if not full:
+        line = replace(line, seats=tuple(replace(seat, policy=_playback(seat, tape)) for seat in line.seats))
+    journal = Compare(tape, lambda tick, what: found.append((tick, what)), whole_frame=False)
+    clock = Sim(0, header.seed)
+    asyncio.run(
+        run(
+            line, JournalPlant(kept, tape), clock, journal, JournalInbox(tape),
+            ticks=count, watch=lambda frame, decision, outcome: progress(decision.tick + 1, count),
+        )
+    )  # fmt: skip
+    first = f"tick {found[0][0]}: {found[0][1]}" if found else ""
+    return Replayed(count, len({tick for tick, _ in found}), full, first)
+
+
+def _playback(seat: Seat, tape: Tape) -> Any:
+    """Make a policy that says what the journal says it said."""
+
+    def policy(state: None, frame: Frame, plan: Any) -> tuple[None, Sequence[Proposal | MovePlan]]:  # noqa: ARG001 - a policy
+        assert tape.tick is not None
+        decision = tape.tick.decision
+        if seat.name in decision.failed:
+            raise RuntimeError("it failed then, too")
+        plans = [plan for plan in decision.plans if plan.by == seat.name]
+        return None, [*plans, *(v.proposal for v in decision.verdicts if v.proposal.by == seat.name)]
+
+    return policy
+
+
+def check(out: Path, heads: Sequence[str], key: Path | None) -> Report:
+    """Verify the journal of a run folder. Raises ManifestError for wrong input."""
+    files = OsFiles(out / "journal", create=False)
+    if not segments(files):
+        raise refuse(out, N_("holds no run; make one with: jayul run PROJECT --out {out}"), out=out)
+    path = key or out / "keys" / "run.pub"
+    try:
+        public = path.read_text(encoding="ascii").strip()
+        known = [parse_head(text) for text in heads]
+    except (OSError, UnicodeDecodeError):
+        raise refuse(path, N_("is not a public key; give --key FILE")) from None
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise refuse("--head", "{text}", text=error) from None
+    if (done := read_summary(out)) is not None:
+        known.append(parse_head(done.head))
+    return verify(files, public, pinned=key is not None, known=known)
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """Return a report as plain values, its head written shortly."""
+    return {**msgspec.structs.asdict(report), "head": str(report.head)}

@@ -1,0 +1,55 @@
+"""What a person does to a run: make a key, sign, approve, reject, demote. It all goes through the inbox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jayul.core.clock import today
+from jayul.core.types import Event
+from jayul.project.look import status
+from jayul.project.problem import N_
+from jayul.project.run import refuse
+from jayul.record.inbox import SqliteInbox
+from jayul.record.sign import Signer, new_id, signed
+
+
+def new_key(name: str) -> str:
+    """Make (or find) the key of a person and return its public half. Raises ManifestError."""
+    if not name.replace("-", "").replace("_", "").replace(" ", "").isalnum():
+        raise refuse("--new-key", N_("a name has letters, digits, spaces, '-' and '_'"))
+    try:
+        return Signer.open(f"person-{name}").public
+    except ValueError as error:
+        raise refuse("--new-key", "{text}", text=error) from None
+
+
+def hand_in(out: Path, ask: str | None, *, by: str, reject: bool = False, demote: str | None = None, reason: str = "") -> Event:
+    """Put a person's signed act into a run's inbox. Raises ManifestError for what could never be accepted."""
+    now = status(out)
+    if not by:
+        raise refuse("--by", N_("say who you are, as in [people]"))
+    body: dict[str, Any] = {"reason": reason} if reason else {}
+    if demote is not None:
+        if demote not in now.header.policies:
+            raise refuse(
+                "--demote", N_("unknown policy '{name}'; there are {known}"), name=demote, known=", ".join(now.header.policies)
+            )
+        kind: Any = "demotion"
+        body["policy"] = demote
+    else:
+        waiting = {f"{found.policy}:{found.subject}": found for found in now.asks}
+        if ask not in waiting:
+            known = ", ".join(waiting) or "-"
+            raise refuse(out, N_("'{ask}' does not wait for a person now; there waits: {known}"), ask=ask or "", known=known)
+        found = waiting[ask]
+        kind = "rejection" if reject else found.kind
+        body["policy"] = found.policy
+        body |= {"level": found.subject, "since": found.since} if kind == "signature" else {"plan": found.subject}
+    event = Event(kind, by, today(), body, new_id())
+    if kind != "demotion":
+        event = signed(event, Signer.open(f"person-{by}"))
+    inbox = SqliteInbox(out / "state.db")
+    inbox.put(event)
+    inbox.close()
+    return event
