@@ -74,7 +74,7 @@ def init(
     path.write_text(text.format(name=name), encoding="utf-8")
     out = console()
     out.print(_("Made {path}.").format(path=path), highlight=False)
-    show.following(out, f"jayul run {folder}")
+    show.following(out, show.command("run", folder))
     _json(json, {"manifest": str(path)})
     return 0
 
@@ -99,7 +99,7 @@ def check(
     out.print(text.format(**values, ticks=wired.ticks), style="green", highlight=False)
     if wired.manifest.people.simulated:
         out.print(_("Signatures will be simulated."), style="yellow")
-    show.following(out, f"jayul run {project}")
+    show.following(out, show.command("run", project))
     _json(json, {**values, "policies": list(wired.header.policies), "ticks": wired.ticks, "ok": True})
     return 0
 
@@ -230,7 +230,7 @@ def sign(
         raise running.refuse("sign", N_("name a run folder, or make a key with --new-key NAME"))
     event = people.hand_in(run, ask, by=by, reject=reject, demote=demote, reason=reason)
     out.print(_("Handed in as {id}; the loop takes it at its next tick.").format(id=event.id), highlight=False)
-    show.following(out, f"jayul status {run}")
+    show.following(out, show.command("status", run))
     _json(json, {"id": event.id, "kind": event.kind, "body": event.body})
     return 0
 

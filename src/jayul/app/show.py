@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ def run(console: Console, result: Result, project: str) -> None:
         )
     console.print(_("Journal head: {head}").format(head=s.head), highlight=False, soft_wrap=True)
     following(
-        console, f"jayul verify {result.out}" if s.complete else f"jayul run {project} --out {result.out} --seed {s.seed}"
+        console, command("verify", result.out) if s.complete else command("run", project, "--out", result.out, "--seed", s.seed)
     )
 
 
@@ -166,6 +167,11 @@ def _lack(name: str, have: float, need: float) -> str:
         return _("evidence '{name}'").format(name=name.removeprefix("evidence "))
     words = {"ticks": N_("ticks"), "proposals": N_("proposals"), "coverage": N_("coverage"), "veto-rate": N_("veto rate")}
     return f"{_(words.get(name, name))} {number(have)} / {number(need)}"
+
+
+def command(*words: object) -> str:
+    """Return a command as it can be pasted into a shell."""
+    return shlex.join(["jayul", *map(str, words)])
 
 
 def following(console: Console, command: str) -> None:
@@ -199,9 +205,9 @@ def status(console: Console, out: Path, s: Status) -> None:
         text = _("Waits for a person: {kind} {subject}")
         console.print(text.format(kind=_(KINDS[ask.kind]), subject=f"{ask.policy}:{ask.subject}"), highlight=False)
     if s.asks:
-        following(console, f"jayul sign {out} {s.asks[0].policy}:{s.asks[0].subject} --by NAME")
+        following(console, command("sign", out, f"{s.asks[0].policy}:{s.asks[0].subject}", "--by", "NAME"))
     else:
-        following(console, f"jayul replay {out}")
+        following(console, command("replay", out))
 
 
 def replayed(console: Console, out: Path, r: Replayed) -> None:
@@ -213,7 +219,7 @@ def replayed(console: Console, out: Path, r: Replayed) -> None:
     )
     if r.first:
         console.print(_("First: {what}").format(what=r.first), highlight=False)
-    following(console, f"jayul verify {out}" if r.full else f"jayul replay {out} --full")
+    following(console, command("verify", out) if r.full else command("replay", out, "--full"))
 
 
 def verified(console: Console, out: Path, r: Report) -> None:
@@ -226,6 +232,7 @@ def verified(console: Console, out: Path, r: Report) -> None:
     if not r.ok:
         line = _("Not what was written: tick {tick} is the first that cannot be trusted ({what}).")
         console.print(line.format(tick=r.bad_tick, what=r.what), style="bold red", highlight=False, soft_wrap=True)
+        following(console, command("verify", out, "--json"))
         return
     console.print(
         _("{ticks} ticks: lengths, checksums, chain and order are as written.").format(ticks=r.ticks),
@@ -240,7 +247,7 @@ def verified(console: Console, out: Path, r: Report) -> None:
         line = _("From tick {tick} on nothing can be vouched for: no signed or given head covers it.")
         console.print(line.format(tick=r.vouched_tick + 1), style="yellow", highlight=False)
     console.print(_("Journal head: {head}").format(head=r.head), highlight=False, soft_wrap=True)
-    following(console, f"jayul replay {out}")
+    following(console, command("replay", out))
 
 
 def as_json(value: Any) -> str:

@@ -104,9 +104,7 @@ def missing(rung: Rung, terms: Terms) -> dict[str, tuple[float, float]]:
 
 def asks(rung: Rung, terms: Terms, policy: str) -> tuple[Ask, ...]:
     """Return what waits for a person: the signature for a gate that is passed, the approval of an open plan."""
-    found: list[Ask] = []
-    if not missing(rung, terms):
-        found.append(Ask("signature", policy, Level(rung.level + 1).name.lower(), rung.since))
+    found = [] if missing(rung, terms) else [Ask("signature", policy, Level(rung.level + 1).name.lower(), rung.since)]
     if rung.level == Level.CONFIRM and rung.offer and not rung.offer.approved_by and not rung.offer.closed:
         found.append(Ask("approval", policy, rung.offer.plan.id, rung.offer.since))
     return tuple(found)

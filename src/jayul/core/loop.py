@@ -34,6 +34,7 @@ class Model(Protocol):
 
 Wish: TypeAlias = Proposal | MovePlan
 Held: TypeAlias = dict[str, Applied]  # by tag
+Memories: TypeAlias = dict[str, Any]  # by model or policy
 Rungs: TypeAlias = dict[str, Rung]  # by policy
 
 
@@ -87,8 +88,8 @@ class State(msgspec.Struct, frozen=True):
     """
 
     tick: int
-    models: dict[str, Any]
-    policies: dict[str, Any]
+    models: Memories
+    policies: Memories
     rungs: Rungs
     last: Held = {}
     origin: dict[str, float] = {}
@@ -108,12 +109,12 @@ def step(line: Line, state: State, frame: Frame, events: Sequence[Event]) -> tup
     """
     frame = frame if frame.table is line.table else frame.spread(line.table, line.take, line.put)
     models, frame, ill = derive(line, state.models, frame)
-    policies, wishes, failed = propose(line, state.policies, frame)
+    policies, wishes, failed = propose(line, state.policies, state.rungs, frame)
     state, decision = decide(line, state, frame, events, wishes, ill + failed)
     return replace(state, models=models, policies=policies), decision, frame
 
 
-def derive(line: Line, memories: dict[str, Any], frame: Frame) -> tuple[dict[str, Any], Frame, tuple[str, ...]]:
+def derive(line: Line, memories: Memories, frame: Frame) -> tuple[Memories, Frame, tuple[str, ...]]:
     """Join each model's readings. One that fails leaves its tags Bad_NoData, which the guard refuses, and starts afresh."""
     memories, failed = dict(memories), []
     for name, (model, fresh) in line.models.items():
@@ -126,10 +127,12 @@ def derive(line: Line, memories: dict[str, Any], frame: Frame) -> tuple[dict[str
     return memories, frame, tuple(failed)
 
 
-def propose(line: Line, memories: dict[str, Any], frame: Frame) -> tuple[dict[str, Any], list[Wish], tuple[str, ...]]:
-    """Ask every policy. One that fails, or does not speak in its own name, proposes nothing and starts afresh."""
+def propose(line: Line, memories: Memories, rungs: Rungs, frame: Frame) -> tuple[Memories, list[Wish], tuple[str, ...]]:
+    """Ask every policy above record. One that fails, or does not speak in its own name, proposes nothing and starts afresh."""
     memories, failed, wishes = dict(memories), [], list[Wish]()
     for seat in line.seats:
+        if rungs[seat.name].level == Level.RECORD:
+            continue
         try:
             memories[seat.name], wished = seat.policy(memories[seat.name], frame, seat.plan)
             if not all(
@@ -155,7 +158,9 @@ def decide(
     for plan in plans:
         rungs[plan.by] = replace(rungs[plan.by], offer=ladder.Offer(plan, state.tick))
     last, back = _fall_back(line, rungs, last, state.origin, frame)
-    writers = {s.name: _writer(s, rungs[s.name]) for s in line.seats} | {FALLBACK: Writer(line.fallback, may_write=True)}
+    offers = {name: rung.offer.plan if rung.offer else None for name, rung in rungs.items()}
+    writers = {s.name: Writer(s.tags, ladder.may_write(rungs[s.name]), offers[s.name]) for s in line.seats}
+    writers[FALLBACK] = Writer(line.fallback, may_write=True)
     asked = [wish for wish in wishes if isinstance(wish, Proposal)] + back
     verdicts = judge(Context(frame, writers, last, line.period), asked, line.rules)
     writes = tuple([i for i, v in enumerate(verdicts) if v.allowed is not None and writers[v.proposal.by].may_write])
@@ -165,10 +170,6 @@ def decide(
     decision = Decision(*seen, heard, plans, verdicts, levels, tuple(changes), asks, writes, failed)
     origin = {(tag := verdicts[i].proposal.tag): frame[tag] for i in writes} | state.origin if writes else state.origin
     return replace(state, rungs=rungs, last=last, origin=origin), decision
-
-
-def _writer(seat: Seat, rung: Rung) -> Writer:
-    return Writer(seat.tags, ladder.may_write(rung), rung.offer.plan if rung.offer else None)
 
 
 def _overrides(state: State, frame: Frame) -> tuple[Held, dict[str, str]]:

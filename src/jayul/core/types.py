@@ -271,13 +271,10 @@ class Outcome(_Line, frozen=True, tag="outcome"):
     closed: Literal["", "read-back"] = ""
 
 
-Record: TypeAlias = Decision | Outcome
-
-
 class Journal(Protocol):
     """Where the two lines of a tick go."""
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Decision | Outcome) -> None:
         """Keep a record. A Decision is durable on return (commit mode `tick`) or within 50 ms (`group`)."""
 
 

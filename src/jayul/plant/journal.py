@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from msgspec.structs import replace
 
 from jayul.core.loop import State, same
-from jayul.core.types import Decision, Event, Frame, Inbox, Journal, Outcome, Plant, Receipt, Record, TagTable, Verdict
+from jayul.core.types import Decision, Event, Frame, Inbox, Journal, Outcome, Plant, Receipt, TagTable, Verdict
 
 
 @runtime_checkable
@@ -91,7 +91,7 @@ class Compare:
     def __init__(self, tape: Tape, differ: Callable[[int, str], None], *, whole_frame: bool) -> None:
         self._tape, self._differ, self._whole = tape, differ, whole_frame
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Decision | Outcome) -> None:
         """Compare; the Outcome ends the tick."""
         tick = self._tape.tick
         assert tick is not None
@@ -115,7 +115,7 @@ class Rejoin:
     def __init__(self, tape: Tape, journal: Journal) -> None:
         self._tape, self._journal = tape, journal
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Decision | Outcome) -> None:
         """Compare while the recorded ticks last, then keep."""
         tick = self._tape.tick
         if tick is None:

@@ -150,7 +150,11 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
     public = out / "keys" / "run.pub"
     if not public.exists():
         write_whole(public, signer.public.encode() + b"\n")
-    past = _look(files, public.read_text().strip())
+    if (known := public.read_text().strip()) != signer.public:
+        raise refuse(
+            public, N_("this run is signed with another key; bring that key into the key folder, or use another --out")
+        )
+    past = _look(files, known)
     total = wired.ticks if options.ticks is None else min(options.ticks, wired.ticks)
     tally = Tally(wired.line.table, wired.header.policies, tuple({name for seat in wired.line.seats for name in seat.needs}))
     history = History(out / "history") if options.history else None

@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from jayul.core.clock import monotonic
-from jayul.core.types import Decision, Outcome, Record, Tag
+from jayul.core.types import Decision, Outcome, Tag
 from jayul.record.files import Files, Handle
 from jayul.record.sign import Signer
 
@@ -227,7 +227,7 @@ class Writer:
         """The chain as it stands, signed or not."""
         return Head(self._seq, self._tick, self._digest.hex())
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Decision | Outcome) -> None:
         """Keep a record; see the class for when it is durable."""
         if self._size >= self._segment_bytes and isinstance(record, Decision):
             self._rotate()
