@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ def init(
         raise running.refuse(folder, N_("is a file; choose another folder"))
     text = (resources("jayul.project") / "templates" / template / NAME).read_text(encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
-    name = folder.resolve().name.replace("\\", "-").replace('"', "-")
+    name = re.sub(r'[\x00-\x1f\x7f"\\]', "-", folder.resolve().name)
     path.write_text(text.format(name=name), encoding="utf-8")
     out = console()
     out.print(_("Made {path}.").format(path=path), highlight=False)
@@ -108,7 +109,7 @@ def check(
 def run(
     project: ProjectFolder,
     out: Annotated[Path | None, typer.Option(help=_("the run folder (runs/NAME if not given)"))] = None,
-    seed: Annotated[int, typer.Option(help=_("decides every random number of a simulated plant"), min=0)] = 0,
+    seed: Annotated[int, typer.Option(help=_("decides every random number of a simulated plant"), min=0, max=2**62)] = 0,
     ticks: Annotated[int | None, typer.Option(help=_("stop after so many ticks; the same command goes on"), min=1)] = None,
     ack_fd: Annotated[int | None, typer.Option(help=_("write each tick that is on disk to this file descriptor"))] = None,
     no_history: Annotated[bool, typer.Option("--no-history", help=_("do not write Parquet"))] = False,
@@ -239,7 +240,7 @@ def sign(
 def demo(
     name: Annotated[str, typer.Argument(help=_("the demo: tank"))] = "tank",
     out: Annotated[Path | None, typer.Option(help=_("keep the runs in this folder"))] = None,
-    seed: Annotated[int, typer.Option(min=0, help=_("decides every random number"))] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help=_("decides every random number"))] = 0,
     json: Json = False,
 ) -> int:
     from jayul.app import demo as demos

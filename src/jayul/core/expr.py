@@ -66,7 +66,7 @@ def show_unit(unit: Unit) -> str:
 def duration(text: str) -> int:
     """Read `30 s`, `10 min`, `1.5 h` or `2 d` as ns. Raises ExprError."""
     found = re.fullmatch(r"\s*(\d+\.?\d*)\s*(\w+)\s*", text)
-    if not found or found[2] not in _PERIODS or not float(found[1]):
+    if not found or found[2] not in _PERIODS or not 1 <= float(found[1]) * _PERIODS[found[2]] * SECOND <= 3e18:  # a century
         raise ExprError(f"duration '{text}' cannot be read; write it like '30 s', '10 min' or '1.5 h'")
     return round(float(found[1]) * _PERIODS[found[2]] * SECOND)
 

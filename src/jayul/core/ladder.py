@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec.structs import replace
 
-from jayul.core.types import Ask, Change, Event, Frame, Level, MovePlan
+from jayul.core.types import Ask, Change, Event, Frame, Level, MovePlan, same
 
 FALLS: Mapping[str, Level] = {  # reason code of a demotion -> the highest level left
     **dict.fromkeys(("inputs-stale", "override", "plan-aborted", "write-partial", "write-rejected"), Level.ADVISE),
@@ -161,7 +161,7 @@ def watch(rung: Rung, frame: Frame) -> tuple[Rung, str]:
     elif offer.approved_by or rung.level == Level.AUTO:
         if any(not frame.fresh(tag) or not low <= frame[tag] <= high for tag, low, high in plan.abort):
             return rung, "plan-aborted"
-        arrived = all(frame.fresh(tag) and frame[tag] == target for tag, target in plan.targets.items())
+        arrived = all(frame.fresh(tag) and same(frame[tag], target) for tag, target in plan.targets.items())
         closed = "done" if arrived else ""
     return (replace(rung, offer=replace(offer, closed=closed)) if closed else rung), ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -16,7 +15,7 @@ from jayul.core.guard import BASIC, HOUR, Applied, Context, Rule, Writer, judge
 from jayul.core.ladder import Rung, Terms
 
 from jayul.core.types import (  # isort: skip
-    Change, Decision, Event, Frame, Heard, Inbox, Journal, Level, MovePlan, Outcome, Plant, Proposal, Reading, Tag, TagTable,
+    Change, Decision, Event, Frame, Heard, Inbox, Journal, Level, MovePlan, Outcome, Plant, Proposal, Reading, Tag, TagTable, same,
 )  # fmt: skip
 
 FALLBACK = "fallback"  # the writer that brings a demoted policy's tags back
@@ -176,11 +175,6 @@ def _overrides(state: State, frame: Frame) -> tuple[Held, dict[str, str]]:
     """Let go of every tag in which another hand now shows, and say whose policy it was."""
     lost = {tag: a.by for tag, a in state.last.items() if frame.fresh(tag) and not same(frame[tag], a.value)}
     return {tag: a for tag, a in state.last.items() if tag not in lost}, dict.fromkeys(lost.values(), "override")
-
-
-def same(a: float, b: float) -> bool:
-    """Say whether a value read back is the one that was written, within what a 32-bit float keeps."""
-    return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
 
 
 def _climb(line: Line, state: State, frame: Frame, trouble: Mapping[str, str]) -> tuple[Rungs, list[Change]]:

@@ -6,6 +6,7 @@ Times are integer nanoseconds since 1970-01-01 UTC. Values are float64 in the un
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Literal, Protocol, TypeAlias
@@ -76,6 +77,11 @@ class TagTable:
     def get(self, name: str) -> Tag | None:
         """Return the tag of that name, or None."""
         return self.tags[i] if (i := self.index.get(name)) is not None else None
+
+
+def same(a: float, b: float) -> bool:
+    """Say whether a value read back is the one that was written, within what a 32-bit float keeps."""
+    return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
 
 
 class Reading(_Line, frozen=True):

@@ -13,7 +13,7 @@ import numpy as np
 
 from jayul.core.expr import ExprError, duration
 from jayul.core.guard import HOUR
-from jayul.core.types import Frame, MovePlan, Proposal
+from jayul.core.types import Frame, MovePlan, Proposal, same
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ def span(text: str) -> int:
 
 def reached(frame: Frame, targets: Mapping[str, float]) -> bool:
     """Say whether every target is known to stand in the plant."""
-    return all(frame.fresh(tag) and frame[tag] == target for tag, target in targets.items())
+    return all(frame.fresh(tag) and same(frame[tag], target) for tag, target in targets.items())
 
 
 def lay(setting: Setting, move: Move, targets: dict[str, float], reason: str, start: int, expires: int) -> MovePlan:
@@ -74,7 +74,7 @@ def toward(setting: Setting, move: Move, plan: MovePlan, frame: Frame) -> Sequen
     """Propose the next step of a plan for each tag that is not there yet; a tag whose value is not known waits."""
     wishes: list[Proposal] = []
     for tag, target in plan.targets.items():
-        if frame.fresh(tag) and frame[tag] != target:
+        if frame.fresh(tag) and not same(frame[tag], target):
             reach = plan.ramp[tag] * setting.period / HOUR
             value = min(max(target, frame[tag] - reach), frame[tag] + reach)
             wishes.append(Proposal(tag, value, plan.reason, setting.name, setting.needs, move.effect, plan=plan.id))

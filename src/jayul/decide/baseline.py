@@ -21,6 +21,9 @@ class BaselineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         span(self.within)
+        if not self.per_hour:
+            raise ValueError("'per_hour' names no tag")
+        Move(self.target, self.per_hour)
 
 
 class _Memory(msgspec.Struct, frozen=True):

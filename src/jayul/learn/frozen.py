@@ -22,6 +22,8 @@ class FrozenConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: str = "10 min"
 
     def __post_init__(self) -> None:
+        if not self.tags:
+            raise ValueError("'tags' names no tag")
         try:
             duration(self.after)
         except ExprError as error:
@@ -61,6 +63,6 @@ class Frozen:
             (frame[tag], frame.at) if frame.fresh(tag) and frame[tag] != value else (value, since)
             for tag, (value, since) in zip(self.needs, before, strict=True)
         )
-        age = max(frame.at - since for _, since in now)
+        age = max((frame.at - since for tag, (_, since) in zip(self.needs, now, strict=True) if frame.fresh(tag)), default=0)
         alarm = float(age >= self._after)
         return now, (Reading(f"{self._name}.alarm", alarm), Reading(f"{self._name}.age", age / SECOND))

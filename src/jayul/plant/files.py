@@ -40,6 +40,17 @@ class FilesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sheet: str = ""
     tag: tuple[Tag, ...] = ()
 
+    def __post_init__(self) -> None:
+        if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
+            raise ValueError("'delimiter' must be one character")
+        for i, tag in enumerate(self.tag):
+            if tag.name in [other.name for other in self.tag[:i]]:
+                raise ValueError(f"tag '{tag.name}' is described twice")
+            if not 0 < tag.stale_after <= 1e9:
+                raise ValueError(f"tag '{tag.name}': stale_after must lie between 0 and 1e9 s")
+            if tag.low is not None and tag.high is not None and not tag.low < tag.high:
+                raise ValueError(f"tag '{tag.name}': low must lie below high")
+
 
 def files(config: FilesConfig, clock: Clock) -> Files:
     """Open the recording. Raises Refused with what to change."""
@@ -54,6 +65,10 @@ class Files:
         table = _load(config)
         if config.time not in table.column_names:
             raise Refused(f"{config.path}: no column '{config.time}'; there are {', '.join(table.column_names)}")
+        if twice := [name for name in table.column_names if table.column_names.count(name) > 1]:
+            raise Refused(f"{config.path}: more than one column is called '{twice[0]}'; give each its own name")
+        if hidden := [name for name in config.exclude if name not in table.column_names]:
+            raise Refused(f"{config.path}: no column '{hidden[0]}' to exclude; there are {', '.join(table.column_names)}")
         unknown = sorted({tag.name for tag in config.tag} - set(table.column_names))
         if unknown:
             raise Refused(
@@ -91,20 +106,25 @@ def _load(config: FilesConfig) -> pa.Table:
     try:
         match path.suffix.lower():
             case ".csv" | ".txt" | ".dat":
-                return pyarrow.csv.read_csv(
+                table = pyarrow.csv.read_csv(
                     path,
                     read_options=pyarrow.csv.ReadOptions(encoding=config.encoding),
                     parse_options=pyarrow.csv.ParseOptions(delimiter=config.delimiter),
                 )
             case ".parquet":
-                return pq.read_table(path)
+                table = pq.read_table(path)
             case ".xlsx" | ".xls" | ".xlsb" | ".ods":
-                return _load_excel(path, config)
+                table = _load_excel(path, config)
+            case suffix:
+                raise Refused(f"{config.path}: unknown kind of file '{suffix}'; use .csv, .parquet or .xlsx")
+        table.column_names  # noqa: B018 - read here, where names of another encoding are caught
     except FileNotFoundError as error:
         raise Refused(f"{config.path}: no such file") from error
-    except (pa.ArrowException, UnicodeDecodeError, LookupError, OSError) as error:
+    except UnicodeDecodeError as error:
+        raise Refused(f"{config.path}: is not '{config.encoding}'; give 'encoding', for Korean often cp949") from error
+    except (pa.ArrowException, ValueError, LookupError, OSError) as error:
         raise Refused(f"{config.path}: cannot be read: {str(error).splitlines()[0]}") from error
-    raise Refused(f"{config.path}: unknown kind of file '{path.suffix}'; use .csv, .parquet or .xlsx")
+    return table
 
 
 def _load_excel(path: Path, config: FilesConfig) -> pa.Table:
@@ -134,6 +154,8 @@ def _times(column: pa.ChunkedArray, config: FilesConfig) -> np.ndarray:
         zone = ZoneInfo(config.timezone)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise Refused(f"timezone '{config.timezone}' is unknown; write it like 'Asia/Seoul'") from error
+    if column.null_count:
+        raise Refused(f"{config.path}: column '{config.time}' has {column.null_count} empty cells")
     try:
         if not pa.types.is_timestamp(column.type):
             stamps = [dt.datetime.fromisoformat(str(text)) for text in column.to_pylist()]

@@ -11,8 +11,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from msgspec.structs import replace
 
-from jayul.core.loop import State, same
-from jayul.core.types import Decision, Event, Frame, Inbox, Journal, Outcome, Plant, Receipt, TagTable, Verdict
+from jayul.core.loop import State
+from jayul.core.types import Decision, Event, Frame, Inbox, Journal, Outcome, Plant, Receipt, TagTable, Verdict, same
 
 
 @runtime_checkable

@@ -65,7 +65,10 @@ class Remote:
                     data += part
         except OSError as error:
             raise Unreachable(f"no plant answers at {self._path}: {error.strerror or error}") from error
-        self.tags = TagTable(msgspec.msgpack.decode(data[4:], type=list[Tag]))
+        try:
+            self.tags = TagTable(msgspec.msgpack.decode(data[4:], type=list[Tag]))
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Unreachable(f"what answers at {self._path} is not a plant: {error}") from error
 
     async def _ask(self, message: Any) -> Any:
         if self._link is None:
@@ -79,7 +82,7 @@ class Remote:
         """Return the answer, or None if the link is lost."""
         try:
             return await asyncio.wait_for(self._ask(message), TIMEOUT)
-        except (OSError, asyncio.IncompleteReadError, TimeoutError):
+        except (OSError, asyncio.IncompleteReadError, TimeoutError, msgspec.MsgspecError, MemoryError):
             await self.close()
             return None
 
@@ -88,11 +91,17 @@ class Remote:
         now = self._clock.now()
         answer = await self._call(["read", now])
         if answer is None:
-            n = len(self.tags.tags)
-            stamps = np.zeros(n, dtype=np.int64)
-            return Frame(now, self.tags, np.full(n, np.nan), stamps, stamps.copy(), np.full(n, BAD, dtype=np.uint32))
-        at, columns = msgspec.convert(answer, tuple[int, Columns])
-        return Frame.from_columns(at, self.tags, columns)
+            return self._nothing(now)
+        try:
+            at, columns = msgspec.convert(answer, tuple[int, Columns])
+            return Frame.from_columns(at, self.tags, columns)
+        except (msgspec.ValidationError, ValueError):  # not what a plant says: as good as no answer
+            return self._nothing(now)
+
+    def _nothing(self, now: int) -> Frame:
+        n = len(self.tags.tags)
+        stamps = np.zeros(n, dtype=np.int64)
+        return Frame(now, self.tags, np.full(n, np.nan), stamps, stamps.copy(), np.full(n, BAD, dtype=np.uint32))
 
     async def write(self, verdicts: Sequence[Verdict]) -> Sequence[Receipt]:
         """Send allowed values; unknown if no answer came."""
@@ -100,7 +109,10 @@ class Remote:
         answer = await self._call(["write", now, verdicts])
         if answer is None:
             return [Receipt(v.proposal.tag, v.allowed, None, now, "unknown") for v in verdicts if v.allowed is not None]
-        return msgspec.convert(answer, list[Receipt])
+        try:
+            return msgspec.convert(answer, list[Receipt])
+        except msgspec.ValidationError:
+            return [Receipt(v.proposal.tag, v.allowed, None, now, "unknown") for v in verdicts if v.allowed is not None]
 
     async def close(self) -> None:
         """Let go of the link."""

@@ -137,9 +137,12 @@ def check(out: Path, heads: Sequence[str], key: Path | None) -> Report:
     path = key or out / "keys" / "run.pub"
     try:
         public = path.read_text(encoding="ascii").strip()
-        known = [parse_head(text) for text in heads]
-    except (OSError, UnicodeDecodeError):
+        if len(bytes.fromhex(public)) != 32:
+            raise OSError("not a key")
+    except (OSError, ValueError):
         raise refuse(path, N_("is not a public key; give --key FILE")) from None
+    try:
+        known = [parse_head(text) for text in heads]
     except (ValueError, msgspec.MsgspecError) as error:
         raise refuse("--head", "{text}", text=error) from None
     if (done := read_summary(out)) is not None:

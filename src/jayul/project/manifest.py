@@ -142,7 +142,7 @@ def load(folder: Path) -> Manifest:
     """Read `folder/jayul.toml`, or the manifest file itself. Raises ManifestError."""
     path = folder / NAME if folder.is_dir() else folder
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         message = N_("there is no manifest here; make a project with: jayul init tank {name}")
         raise ManifestError(Problem(str(path), "", 0, message, {"name": folder.name})) from None
@@ -166,7 +166,7 @@ def parse_canonical(text: str) -> Manifest:
 
 SECTIONS: dict[str, Any] = {
     "project": ProjectSection, "run": RunSection, "plant": dict[str, Any], "people": PeopleSection, "ladder": LadderSection,
-    "guard": GuardSection, "fallback": dict[str, FallbackEntry], "kpi": KpiSection, "model": list[dict[str, Any]],
+    "guard": GuardSection, "fallback": dict[str, dict[str, Any]], "kpi": KpiSection, "model": list[dict[str, Any]],
     "policy": list[dict[str, Any]],
 }  # fmt: skip
 
@@ -184,13 +184,16 @@ def parse(raw: dict[str, Any], file: str, text: str) -> Manifest:
         if key not in raw:
             fail([], N_("section [{key}] is missing"), key=key)
     found = {key: _convert(file, text, [key], raw[key], SECTIONS[key]) for key in raw}
+    found["fallback"] = {
+        tag: _convert(file, text, ["fallback", tag], entry, FallbackEntry) for tag, entry in found.get("fallback", {}).items()
+    }
     models = tuple(_kind(fail, ["model", i], entry, name=True) for i, entry in enumerate(found.get("model", [])))
     policies = tuple(_policy(file, text, i, entry) for i, entry in enumerate(found.get("policy", [])))
     canonical = msgspec.json.encode(raw, order="sorted").decode()
     return Manifest(
         found["project"], found.get("run", RunSection()), _kind(fail, ["plant"], found["plant"], name=False),
         found.get("people", PeopleSection()), found.get("ladder", LadderSection()), found.get("guard", GuardSection()),
-        found.get("fallback", {}), found.get("kpi"), models, policies, file, text, canonical,
+        found["fallback"], found.get("kpi"), models, policies, file, text, canonical,
     )  # fmt: skip
 
 
@@ -237,6 +240,8 @@ def _convert(file: str, text: str, path: Sequence[str | int], raw: Any, into: ty
     full = [*path, *inner]
     found, template = next((match, t) for pattern, t in _WORDS if (match := re.fullmatch(pattern, what)))
     params = dict(found.groupdict())
+    if template == "{text}" and isinstance(raw, dict):
+        full = [*full, *_culprit(what, raw)]
     if "key" in params:
         params["near"] = nearest(params["key"], _fields(into, inner))
         if "unknown" in template:
@@ -247,6 +252,12 @@ def _convert(file: str, text: str, path: Sequence[str | int], raw: Any, into: ty
         if name in params:
             params[name] = " or ".join(_TOML_WORDS.get(word.strip(), word.strip()) for word in params[name].split("|"))
     raise ManifestError(Problem(file, show_path(full), find_line(text, full), template, params))
+
+
+def _culprit(what: str, raw: dict[str, Any]) -> list[str]:
+    """Return the key that a message quotes, or whose value it quotes, if there is one."""
+    quoted = re.findall(r"'([^']*)'", what)
+    return [key for word in quoted for key, value in raw.items() if word in (key, value)][:1]
 
 
 def _schema(into: type, path: Sequence[str | int]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -61,12 +61,12 @@ def read_path(text: str) -> list[str | int]:
 def find_line(text: str, path: Sequence[str | int]) -> int:
     """Return the line (from 1) on which a key path stands in TOML text, or that of the nearest table around it, or 0."""
     header, counts, best, best_depth = list[Any](), dict[str, int](), 0, 0
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in _statements(text):
         here: list[Any] = []
-        if table := re.match(r"\s*(\[\[?)\s*(.+?)\s*\]\]?\s*(#.*)?$", line):
+        if table := re.match(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$", line):
             header = _table_path(_keys(table[2]), table[1] == "[[", counts)
             here = header
-        elif key := re.match(r"""\s*((?:"[^"]*"|'[^']*'|[\w-]+)(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[\w-]+))*)\s*=""", line):
+        elif key := re.match(r"""\s*((?:"(?:[^"\\]|\\.)*"|'[^']*'|[\w-]+)(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[\w-]+))*)\s*=""", line):
             here = [*header, *_keys(key[1])]
         depth = len(here)
         if here and list(path[:depth]) == here and depth > best_depth:
@@ -74,8 +74,29 @@ def find_line(text: str, path: Sequence[str | int]) -> int:
     return best
 
 
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Return the lines on which a statement begins, without those inside multi-line strings and lists."""
+    depth, quote = 0, ""
+    for number, line in enumerate(text.split("\n"), 1):
+        if not quote and not depth:
+            yield number, line.rstrip("\r")
+        bare = line
+        if quote:
+            _, found, bare = line.partition(quote)
+            if not found:
+                continue
+            quote = ""
+        bare = re.sub(r"""\"{3}.*?\"{3}|\'{3}.*?\'{3}|"(?:[^"\\]|\\.)*"(?!")|'[^']*'(?!')""", "", bare)
+        if opened := re.search(r"""\"{3}|\'{3}""", bare):
+            quote, bare = opened[0], bare[: opened.start()]
+        bare = bare.split("#")[0]
+        if depth or "=" in bare:
+            depth = max(0, depth + bare.count("[") + bare.count("{") - bare.count("]") - bare.count("}"))
+
+
 def _keys(text: str) -> list[str]:
-    return [double or single or bare for double, single, bare in re.findall(r"""\"([^"]*)\"|'([^']*)'|([^\s."']+)""", text)]
+    found = re.findall(r"""\"((?:[^"\\]|\\.)*)\"|'([^']*)'|([^\s."']+)""", text)
+    return [re.sub(r"\\(.)", r"\1", double) or single or bare for double, single, bare in found]
 
 
 def _table_path(keys: list[str], array: bool, counts: dict[str, int]) -> list[Any]:

@@ -32,6 +32,7 @@ from jayul.record.sign import Signer
 from jayul.record.verify import Checked
 
 RUN_KEY = "run"
+OWN = ("lock", "keys", "state.db", "state.db-wal", "state.db-shm")  # may stand in a run folder before its journal
 Watch = Callable[[int, int], None]  # ticks done, ticks in all
 
 
@@ -100,12 +101,15 @@ def execute(project: Path, out: Path, options: Options) -> Result:
     wired = wire(load(project), project if project.is_dir() else project.parent, options.seed)
     if out.exists() and not out.is_dir():
         raise refuse(out, N_("is a file; use another --out"))
-    out.mkdir(parents=True, exist_ok=True)
+    if out.is_dir() and not (out / "journal").is_dir() and any(path.name not in OWN for path in out.iterdir()):
+        raise refuse(out, N_("is not a run folder and not empty; use another --out"))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise refuse(out, N_("cannot be made: a file stands in its way; use another --out")) from None
     with locked(out):
         files = OsFiles(out / "journal")
         header = read_header(files)
-        if header is None and any(path.name not in ("journal", "lock", "keys", "state.db") for path in out.iterdir()):
-            raise refuse(out, N_("is not a run folder and not empty; use another --out"))
         if header is not None and (header.seed != options.seed or header.manifest != wired.header.manifest):
             what = N_("holds a run of seed {seed} and another manifest; use another --out")
             if header.manifest == wired.header.manifest:

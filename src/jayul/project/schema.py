@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from jayul.project import kinds
-from jayul.project.manifest import SECTIONS
+from jayul.project.manifest import SECTIONS, FallbackEntry
 
 
 def manifest_schema() -> dict[str, Any]:
@@ -17,6 +17,7 @@ def manifest_schema() -> dict[str, Any]:
     for name, section in SECTIONS.items():
         group = {"plant": "plants", "model": "models", "policy": "policies"}.get(name)
         if group is None:
+            section = dict[str, FallbackEntry] if name == "fallback" else section
             (schema,), components = msgspec.json.schema_components([section], ref_template="#/$defs/{name}")
             defs |= components
             properties[name] = schema

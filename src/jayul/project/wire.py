@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -67,7 +68,8 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
     try:
         made = factory.make(config, clock)
     except (Refused, Unreachable) as error:
-        manifest.fail(["plant"], "{text}", text=error)
+        key = next((key for key in ("path", "socket") if key in manifest.plant.options), None)
+        manifest.fail(["plant", key] if key else ["plant"], "{text}", text=error)
     if isinstance(made, Recorded):
         total = min(total, made.end - made.start + period)
         clock = Sim(made.start, seed)
@@ -82,7 +84,15 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
     names = tuple(seat.name for seat in line.seats)
     tags = tuple(line.table.tags[i] for i in line.named)
     header = Header(
-        FORMAT, __version__, manifest.project.name, seed, manifest.canonical, tags, names, manifest.people.simulated
+        FORMAT,
+        __version__,
+        manifest.project.name,
+        seed,
+        clock.now(),
+        manifest.canonical,
+        tags,
+        names,
+        manifest.people.simulated,
     )
     return Wired(manifest, plant, clock, line, max(1, total // period), header)
 
@@ -92,8 +102,9 @@ def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> 
     models, derived = _models(manifest, tags)
     table = TagTable([*tags.tags, *derived]) if derived else tags
     seats = tuple(_seat(manifest, i, section, table, period, clock) for i, section in enumerate(manifest.policies))
-    if twice := [seat.name for seat in seats if [s.name for s in seats].count(seat.name) > 1 or seat.name == FALLBACK]:
-        manifest.fail(["policy"], N_("the name '{name}' is taken; give each policy its own"), name=twice[0])
+    for i, seat in enumerate(seats):
+        if seat.name == FALLBACK or seat.name in [other.name for other in seats[:i]]:
+            manifest.fail(["policy", i, "name"], N_("the name '{name}' is taken; give each policy its own"), name=seat.name)
     moves = [seat.plan for seat in seats if isinstance(seat.plan, Move)] + [
         seat.plan.move for seat in seats if hasattr(seat.plan, "move")
     ]
@@ -119,6 +130,8 @@ def _ns(stamp: dt.datetime) -> int:
 def _times(manifest: Manifest) -> tuple[int, int]:
     period = manifest.span(["run", "period"], manifest.run.period)
     total = manifest.span(["run", "duration"], manifest.run.duration)
+    if not 1970 <= manifest.run.start.year <= 2200:
+        manifest.fail(["run", "start"], N_("must lie between the years 1970 and 2200"))
     if total < period:
         manifest.fail(["run", "duration"], N_("is shorter than one period of {period}"), period=manifest.run.period)
     return period, total
@@ -193,6 +206,8 @@ def _models(manifest: Manifest, tags: TagTable) -> tuple[dict[str, tuple[Model, 
         text, path = manifest.kpi.formula, ["kpi", "formula"]
         add(KPI, lambda setting: formula(FormulaConfig({KPI: text}), setting), path)
         unit = derived[-1].unit
+        if models[KPI][0].parsed[KPI].unit is None:  # type: ignore[attr-defined]
+            manifest.fail(path, N_("is a condition, not a number: {text}"), text=text)
         if unit != show_unit(_unit(manifest)):
             manifest.fail(["kpi", "unit"], N_("the formula gives '{have}', not '{want}'"), have=unit, want=manifest.kpi.unit)
     for i, text in enumerate(manifest.guard.require):
@@ -218,6 +233,8 @@ def _seat(manifest: Manifest, i: int, section: PolicySection, table: TagTable, p
             if name not in table.index:
                 near = nearest(name, table.names)
                 manifest.fail([*path, key], N_("unknown tag '{tag}'; did you mean '{near}'?"), tag=name, near=near)
+    if twice := [name for name in section.writes if section.writes.count(name) > 1]:
+        manifest.fail([*path, "writes"], N_("'{tag}' stands there twice"), tag=twice[0])
     for name in section.writes:
         _check_writable(manifest, [*path, "writes"], table[name])
     factory = kinds.find(manifest, "policies", section.kind, path)
@@ -260,6 +277,8 @@ def _check_move(
         if limit.tag not in table.index:
             near = nearest(limit.tag, table.names)
             manifest.fail([*path, "abort"], N_("unknown tag '{tag}'; did you mean '{near}'?"), tag=limit.tag, near=near)
+        if not limit.low < limit.high:
+            manifest.fail([*path, "abort"], N_("the low limit of '{tag}' must lie below the high one"), tag=limit.tag)
 
 
 def _terms(manifest: Manifest) -> Terms:
@@ -271,6 +290,9 @@ def _terms(manifest: Manifest) -> Terms:
     for level in (Level.SHADOW, Level.ADVISE, Level.CONFIRM, Level.AUTO):
         name = level.name.lower()
         if (gate := getattr(section, name)) is not None:
+            for count in ("ticks", "proposals"):
+                if getattr(gate, count) < 0:
+                    manifest.fail(["ladder", name, count], N_("must not be negative"))
             for share in ("coverage", "max_veto_rate"):
                 if not 0 <= getattr(gate, share) <= 1:
                     manifest.fail(["ladder", name, share], N_("must lie between 0 and 1"))
@@ -284,7 +306,7 @@ def _fallback(manifest: Manifest, table: TagTable, seats: tuple[Seat, ...]) -> d
         if name not in written:
             near = nearest(name, written or table.names)
             manifest.fail(["fallback", name], N_("no policy writes '{tag}'; did you mean '{near}'?"), tag=name, near=near)
-        if entry.action == "ramp" and not entry.per_hour > 0:
+        if entry.action == "ramp" and not 0 < entry.per_hour < math.inf:
             manifest.fail(["fallback", name], N_("a ramp needs 'per_hour' above 0"))
     return {tag: _fallback_of(manifest, tag) for tag in sorted(written)}
 
@@ -302,7 +324,7 @@ def replay_line(header: Header, *, full: bool) -> tuple[Line, TagTable]:
     manifest = parse_canonical(header.manifest)
     kept = TagTable(header.tags)
     plain = TagTable(tag for tag in header.tags if tag.kind != "derived")
-    clock = Sim(_ns(manifest.run.start), header.seed)
+    clock = Sim(header.start, header.seed)
     line = wire_line(manifest, plain, manifest.span(["run", "period"], manifest.run.period), clock)
     if full:
         take = np.array([kept.index[tag.name] for tag in plain.tags], dtype=np.int64)

@@ -41,6 +41,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header"):
     version: str  # of Jayul
     project: str
     seed: int
+    start: int  # plant time of the first tick, ns
     manifest: str  # canonical JSON
     tags: tuple[Tag, ...]
     policies: tuple[str, ...]

@@ -92,8 +92,8 @@ class TankConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fault: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
-        if not -0.3 <= self.effect <= 0.3:
-            raise ValueError("'effect' must lie between -0.3 and 0.3")
+        if not -0.2 <= self.effect <= 0.3:
+            raise ValueError("'effect' must lie between -0.2 and 0.3")
         try:
             for text in (self.watchdog, *(t for fault in self.fault for t in (fault.after, fault.lasts))):
                 duration(text)
