@@ -16,7 +16,7 @@ from jayul.record.sign import Signer
 from jayul.record.verify import Checked, parse_head, verify
 
 SIGNER = Signer(bytes(range(32)))
-HEADER = Header(FORMAT, "0", "test", 0, "{}", (Tag(name="A"),), ("p",), True)
+HEADER = Header(FORMAT, "0", "test", 0, 0, "{}", (Tag(name="A"),), ("p",), True)
 
 
 def decision(tick: int) -> Decision:

@@ -32,7 +32,10 @@ def _run(arguments: list[str], language: str) -> int:
     if language not in texts.LANGUAGES:
         return _fail(arguments, _("language '{lang}' is unknown; use en or ko").format(lang=language), 2)
     try:
-        return commands.app(args=arguments or ["--help"], standalone_mode=False) or 0
+        return (
+            commands.app(args=arguments if set(arguments) - {"--lang", *texts.LANGUAGES} else ["--help"], standalone_mode=False)
+            or 0
+        )
     except typer.Exit as found:
         return found.exit_code
     except typer.TyperException as error:

@@ -18,7 +18,7 @@ from rich.progress import Progress, TimeRemainingColumn
 from jayul import __version__
 from jayul.app import show
 from jayul.app.texts import _
-from jayul.project import look, people
+from jayul.project import look, people, proof
 from jayul.project import run as running
 from jayul.project.manifest import NAME, load
 from jayul.project.problem import N_
@@ -28,7 +28,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 Json = Annotated[bool, typer.Option("--json", help=_("the last line is one JSON object"))]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help=_("a run folder"))]
 ProjectFolder = Annotated[Path, typer.Argument(metavar="PROJECT", help=_("a folder with jayul.toml"))]
-TEMPLATES = ("tank",)
+TEMPLATES = ("tank", "tennessee-eastman")
 
 
 def console() -> Console:
@@ -56,9 +56,9 @@ def root(
     pass
 
 
-@app.command(help=_("Make a new project from a template (tank)."))
+@app.command(help=_("Make a new project from a template: tank, tennessee-eastman."))
 def init(
-    template: Annotated[str, typer.Argument(help=_("the template: tank"))],
+    template: Annotated[str, typer.Argument(help=_("the template: tank or tennessee-eastman"))],
     folder: Annotated[Path, typer.Argument(help=_("the folder to make"))],
     json: Json = False,
 ) -> int:
@@ -119,7 +119,7 @@ def run(
     with _interruptible() as stop, _progress() as progress:
         acknowledge = _acknowledge(ack_fd)
         options = running.Options(seed, ticks, not no_history, stop, acknowledge, progress)
-        result = running.execute(project, out, options)
+        result = proof.conclude(running.execute(project, out, options), project)
     screen = console()
     if stop():
         screen.print(_("Stopped at the end of a tick; the same command goes on."), style="yellow")
@@ -209,6 +209,30 @@ def verify(
     return 0 if report.ok else 1
 
 
+@app.command(help=_("Measure what the run's proof plan asks for, from its journal alone."))
+def prove(run: RunFolder, json: Json = False) -> int:
+    effect = proof.measure(run)
+    show.effect(console(), run, effect)
+    _json(json, effect)
+    return 0
+
+
+@app.command(help=_("Write the report of a complete run as HTML, in English and Korean."))
+def report(
+    run: RunFolder,
+    to: Annotated[Path | None, typer.Option(help=_("the folder to write to (RUN/reports if not given)"))] = None,
+    json: Json = False,
+) -> int:
+    from jayul.app import demo as demos
+
+    paths = demos.reports(run, to)
+    for path in paths:
+        console().print(_("Wrote {path}.").format(path=path), highlight=False)
+    show.following(console(), show.command("verify", run))
+    _json(json, {"reports": [str(path) for path in paths]})
+    return 0
+
+
 @app.command(help=_("Sign for a level, approve or reject a plan, demote a policy; or make a key (--new-key)."))
 def sign(
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help=_("a run folder"))] = None,
@@ -236,9 +260,9 @@ def sign(
     return 0
 
 
-@app.command(help=_("Show in under a minute what Jayul does when things break: demo tank."))
+@app.command(help=_("Demos: tennessee-eastman (connection to proof), tank (what happens when things break)."))
 def demo(
-    name: Annotated[str, typer.Argument(help=_("the demo: tank"))] = "tank",
+    name: Annotated[str, typer.Argument(help=_("the demo: tank or tennessee-eastman"))] = "tank",
     out: Annotated[Path | None, typer.Option(help=_("keep the runs in this folder"))] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**62, help=_("decides every random number"))] = 0,
     json: Json = False,
@@ -247,6 +271,12 @@ def demo(
 
     if name not in TEMPLATES:
         raise running.refuse(name, N_("unknown demo; there is: {known}"), known=", ".join(TEMPLATES))
+    if name == "tennessee-eastman":
+        with _interruptible() as stop, _progress() as progress:
+            options = running.Options(seed, stop=stop, progress=progress)
+            result = demos.tennessee_eastman(console(), out or Path("runs") / name, options)
+        _json(json, result.summary)
+        return 0
     found = demos.tank(console(), out or Path("runs") / f"demo-{name}", seed)
     _json(json, {"demo": name, "found": found})
     return 0 if all(row["found"] for row in found) else 1

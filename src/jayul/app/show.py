@@ -18,6 +18,7 @@ from jayul.project.look import Replayed, Status
 from jayul.project.problem import N_, Problem
 from jayul.project.run import Result
 from jayul.project.summary import Summary
+from jayul.prove.effect import Effect
 from jayul.record.verify import Report
 
 LEVELS = {
@@ -52,6 +53,14 @@ RULES = {
     "range": N_("outside the range"), "step": N_("step too large"), "plan": N_("outside the plan"),
     "require": N_("a condition does not hold"), "batch": N_("another part of the move was refused"),
 }  # fmt: skip
+CONCLUSIONS = {
+    "proven": N_("proven"), "not proven": N_("not proven"), "worse": N_("worse"), "confounded": N_("confounded"),
+    "void": N_("void"),
+}  # fmt: skip
+WHY = {
+    "commissioning": N_("commissioning"), "too few ticks": N_("too few ticks left"), "not in its arm": N_("not where its arm says"),
+}  # fmt: skip
+ARMS = {"on": N_("on"), "off": N_("off")}
 KINDS = {"signature": N_("signature"), "approval": N_("approval")}
 STATES = {
     "settled": N_("applied"), "missed": N_("not applied"), "overridden": N_("another value stands there"), "unknown": N_("unknown"),
@@ -150,14 +159,67 @@ def run(console: Console, result: Result, project: str) -> None:
     for reason, count in sorted(s.events_refused.items()):
         text = _(REASONS.get(reason, reason))
         console.print(_("Events refused: {count} ({reason})").format(count=count, reason=text), highlight=False)
-    if s.kpi:
-        console.print(
-            _("Benefit on {kpi}: unknown (not measured; a proof needs a plan fixed in advance)").format(kpi=s.kpi["name"])
-        )
+    if s.proof:
+        proof(console, s)
+    elif s.kpi:
+        text = _("Benefit on {kpi}: unknown (not measured; a proof needs a plan fixed in advance)")
+        console.print(text.format(kpi=s.kpi["name"]), highlight=False)
     console.print(_("Journal head: {head}").format(head=s.head), highlight=False, soft_wrap=True)
     following(
         console, command("verify", result.out) if s.complete else command("run", project, "--out", result.out, "--seed", s.seed)
     )
+
+
+def proof(console: Console, s: Summary) -> None:
+    """Show what the proof plan gave."""
+    kpi, benefit, outside, blocks = s.kpi, s.benefit, s.limit_minutes, s.blocks
+    if s.proof is None or kpi is None or benefit is None or outside is None or blocks is None:
+        return
+    if s.fault:
+        text = _("{fault}, known because the plant is simulated: not found")
+        if s.fault.found_after_min is not None:
+            text = _("{fault}, known because the plant is simulated: found after {minutes} min; largest contributions: {top}")
+        minutes = number(s.fault.found_after_min)
+        console.print(text.format(fault=s.fault.tag, minutes=minutes, top=", ".join(s.fault.top)), highlight=False)
+    if s.production:
+        text = _("Production on {on}, off {off}").format(on=number(s.production.on), off=number(s.production.off))
+        console.print(text, highlight=False)
+    if s.quality:
+        console.print(
+            _("Quality on {on}, off {off}").format(on=number(s.quality.on), off=number(s.quality.off)), highlight=False
+        )
+    text = _("Minutes outside a limit: on {on}, off {off}; blocks that count: on {b_on}, off {b_off}")
+    words = {"on": number(outside.on), "off": number(outside.off), "b_on": number(blocks.on), "b_off": number(blocks.off)}
+    console.print(text.format(**words), highlight=False)
+    if benefit["value"] is not None:
+        text = _("{kpi}: off {off}, on {on} {unit}; benefit {value:.1f} % (interval {low:.1f} to {high:.1f} %)")
+        values = {key: benefit[key] for key in ("value", "low", "high")}
+        line = text.format(kpi=kpi["name"], off=number(kpi["baseline"]), on=number(kpi["active"]), unit=kpi["unit"], **values)
+        console.print(line, style="bold", highlight=False)
+    _conclusion(console, s.proof.conclusion, s.proof.reasons)
+
+
+def _conclusion(console: Console, conclusion: str, reasons: Sequence[str]) -> None:
+    console.print(_("Conclusion: {conclusion}").format(conclusion=_(CONCLUSIONS[conclusion])), style="bold", highlight=False)
+    for reason in reasons:
+        console.print(_("Because: {reason}").format(reason=reason), highlight=False)
+
+
+def effect(console: Console, out: Path, e: Effect) -> None:
+    """Show an effect block by block."""
+    table = _table(_("block"), _("arm"), _("ticks used"), _("mean"), _("left out because"), right=[0, 2, 3])
+    for block in e.blocks:
+        why = _(WHY[block.left_out]) if block.left_out else "–"
+        table.add_row(str(block.number + 1), _(ARMS[block.arm]), str(block.used), number(block.means["kpi"]), why)
+    console.print(table)
+    if e.benefit and e.p_exact is not None:
+        text = _(
+            "Benefit {value:.2f} %, interval {low:.2f} to {high:.2f} %, exact test p = {p:.4f}, {pairs} of {planned} pairs"
+        )
+        values = {"value": e.benefit[0], "low": e.benefit[1], "high": e.benefit[2], "p": e.p_exact}
+        console.print(text.format(**values, pairs=e.pairs, planned=e.pairs_planned), highlight=False)
+    _conclusion(console, e.conclusion, e.reasons)
+    following(console, command("verify", out))
 
 
 def _lack(name: str, have: float, need: float) -> str:

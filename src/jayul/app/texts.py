@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LANGUAGES = ("en", "ko")
+_language = "en"
 _catalogue: gettext.NullTranslations = gettext.NullTranslations()
 
 
@@ -29,9 +30,14 @@ def choose(arguments: Sequence[str]) -> str:
 
 def setup(language: str) -> None:
     """Use a language from now on."""
-    global _catalogue
+    global _catalogue, _language
     folder = Path(__file__).parent / "locale"
-    _catalogue = gettext.translation("jayul", folder, [language], fallback=True)
+    _catalogue, _language = gettext.translation("jayul", folder, [language], fallback=True), language
+
+
+def current() -> str:
+    """Return the language that is in use."""
+    return _language
 
 
 def _(text: str) -> str:

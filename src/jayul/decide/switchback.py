@@ -20,10 +20,14 @@ Arm = Literal["on", "off"]
 
 
 class SwitchbackConfig(Move, frozen=True, forbid_unknown_fields=True):
-    """`begin`: when the first block starts, after the start of the run; `block`: how long each is; `pairs` or explicit `arms`."""
+    """`begin`: when the first block starts, after the start of the run; `block`: how long each is.
+
+    First so many `commissioning` blocks, on and off in turn, then `pairs` in drawn order; or explicit `arms` instead of both.
+    """
 
     begin: str = "1 ms"
     block: str = "4 h"
+    commissioning: int = 0
     pairs: int = 4
     arms: tuple[Arm, ...] = ()
 
@@ -35,6 +39,8 @@ class SwitchbackConfig(Move, frozen=True, forbid_unknown_fields=True):
         span(self.block)
         if self.pairs < 1:
             raise ValueError("'pairs' must be at least 1")
+        if self.commissioning < 0:
+            raise ValueError("'commissioning' must not be negative")
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -66,7 +72,8 @@ def schedule(config: SwitchbackConfig, setting: Setting) -> Schedule:
     arms = config.arms
     if not arms:
         coins = setting.rng(f"{setting.name}/arms").integers(0, 2, config.pairs).tolist()
-        arms = tuple(arm for coin in coins for arm in (("on", "off") if coin else ("off", "on")))
+        drawn = tuple(arm for coin in coins for arm in (("on", "off") if coin else ("off", "on")))
+        arms = tuple("off" if i % 2 else "on" for i in range(config.commissioning)) + drawn
     first, block = setting.start + span(config.begin), span(config.block)
     starts = tuple(first + i * block for i in range(len(arms)))
     return Schedule(config, starts, arms, first + len(arms) * block)

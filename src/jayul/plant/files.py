@@ -122,7 +122,7 @@ def _load(config: FilesConfig) -> pa.Table:
         raise Refused(f"{config.path}: no such file") from error
     except UnicodeDecodeError as error:
         raise Refused(f"{config.path}: is not '{config.encoding}'; give 'encoding', for Korean often cp949") from error
-    except (pa.ArrowException, ValueError, LookupError, OSError) as error:
+    except (pa.ArrowException, ValueError, TypeError, LookupError, OSError) as error:
         raise Refused(f"{config.path}: cannot be read: {str(error).splitlines()[0]}") from error
     return table
 
@@ -163,7 +163,7 @@ def _times(column: pa.ChunkedArray, config: FilesConfig) -> np.ndarray:
         if column.type.tz is None:
             column = pc.assume_timezone(column, config.timezone, ambiguous="earliest", nonexistent="earliest")
         stamps_ns: np.ndarray = column.cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_numpy()
-    except (ValueError, pa.ArrowException) as error:
+    except (ValueError, OverflowError, pa.ArrowException) as error:
         raise Refused(
             f"{config.path}: column '{config.time}' holds something that is no time: {str(error).splitlines()[0]}"
         ) from error

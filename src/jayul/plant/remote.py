@@ -17,10 +17,11 @@ import msgspec
 import numpy as np
 
 from jayul.core.clock import Clock, Sim
-from jayul.core.types import BAD, Columns, Frame, Plant, Receipt, Tag, TagTable, Verdict
+from jayul.core.types import BAD, SECOND, Columns, Frame, Plant, Receipt, Tag, TagTable, Verdict
 from jayul.plant.errors import Unreachable
 
 TIMEOUT = 10.0  # s, for one request
+JUNK = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, MemoryError)  # what is not said by a plant
 OnWrite = Literal["answer", "apply", "drop"]
 
 
@@ -67,7 +68,7 @@ class Remote:
             raise Unreachable(f"no plant answers at {self._path}: {error.strerror or error}") from error
         try:
             self.tags = TagTable(msgspec.msgpack.decode(data[4:], type=list[Tag]))
-        except (msgspec.MsgspecError, ValueError) as error:
+        except JUNK as error:
             raise Unreachable(f"what answers at {self._path} is not a plant: {error}") from error
 
     async def _ask(self, message: Any) -> Any:
@@ -82,7 +83,7 @@ class Remote:
         """Return the answer, or None if the link is lost."""
         try:
             return await asyncio.wait_for(self._ask(message), TIMEOUT)
-        except (OSError, asyncio.IncompleteReadError, TimeoutError, msgspec.MsgspecError, MemoryError):
+        except (OSError, asyncio.IncompleteReadError, TimeoutError, *JUNK):
             await self.close()
             return None
 
@@ -94,9 +95,12 @@ class Remote:
             return self._nothing(now)
         try:
             at, columns = msgspec.convert(answer, tuple[int, Columns])
-            return Frame.from_columns(at, self.tags, columns)
-        except (msgspec.ValidationError, ValueError):  # not what a plant says: as good as no answer
+            frame = Frame.from_columns(at, self.tags, columns)
+            if abs(at - now) > 3600 * SECOND:
+                return self._nothing(now)
+        except JUNK:  # as good as no answer
             return self._nothing(now)
+        return frame
 
     def _nothing(self, now: int) -> Frame:
         n = len(self.tags.tags)
@@ -109,10 +113,12 @@ class Remote:
         answer = await self._call(["write", now, verdicts])
         if answer is None:
             return [Receipt(v.proposal.tag, v.allowed, None, now, "unknown") for v in verdicts if v.allowed is not None]
+        unknown = [Receipt(v.proposal.tag, v.allowed, None, now, "unknown") for v in verdicts if v.allowed is not None]
         try:
-            return msgspec.convert(answer, list[Receipt])
-        except msgspec.ValidationError:
-            return [Receipt(v.proposal.tag, v.allowed, None, now, "unknown") for v in verdicts if v.allowed is not None]
+            receipts = msgspec.convert(answer, list[Receipt])
+        except JUNK:
+            return unknown
+        return receipts if {r.tag for r in receipts} <= {r.tag for r in unknown} else unknown
 
     async def close(self) -> None:
         """Let go of the link."""

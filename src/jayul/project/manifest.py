@@ -14,6 +14,7 @@ import msgspec
 from jayul.core.expr import ExprError, duration
 from jayul.core.ladder import Gate
 from jayul.project.problem import N_, ManifestError, Problem, find_line, nearest, read_path, show_path
+from jayul.prove.plan import Limit
 
 NAME = "jayul.toml"
 T = TypeVar("T")
@@ -60,6 +61,29 @@ class KpiSection(_Section, frozen=True):
     name: str
     unit: str
     formula: str
+
+
+class ProofSection(_Section, frozen=True):
+    """`[proof]`: how the benefit of a policy with an arm schedule is measured; fixed in the journal before the first tick.
+
+    `production` must stay at least `production_ratio` of off, `quality` within `quality_within`; `limits` may not be outside
+    for longer; `drivers` must not differ between the arms. After each switch `wash_out` is left out; while the tag `alarm` is 1,
+    and `recover` after it, ticks are left out in both arms. The first `commissioning` blocks are left out.
+    """
+
+    policy: str
+    wash_out: str
+    commissioning: int = 0
+    production: str = ""
+    production_ratio: float = 0.99
+    quality: str = ""
+    quality_within: float = 1.0
+    limits: tuple[Limit, ...] = ()
+    drivers: tuple[str, ...] = ()
+    alarm: str = ""
+    recover: str = "1 ms"
+    least: float = 0.5
+    confidence: float = 0.95
 
 
 class GuardSection(_Section, frozen=True):
@@ -115,6 +139,7 @@ class Manifest(_Section, frozen=True):
     guard: GuardSection
     fallback: dict[str, FallbackEntry]
     kpi: KpiSection | None
+    proof: ProofSection | None
     models: tuple[Kind, ...]
     policies: tuple[PolicySection, ...]
     file: str
@@ -166,8 +191,8 @@ def parse_canonical(text: str) -> Manifest:
 
 SECTIONS: dict[str, Any] = {
     "project": ProjectSection, "run": RunSection, "plant": dict[str, Any], "people": PeopleSection, "ladder": LadderSection,
-    "guard": GuardSection, "fallback": dict[str, dict[str, Any]], "kpi": KpiSection, "model": list[dict[str, Any]],
-    "policy": list[dict[str, Any]],
+    "guard": GuardSection, "proof": ProofSection, "fallback": dict[str, dict[str, Any]], "kpi": KpiSection,
+    "model": list[dict[str, Any]], "policy": list[dict[str, Any]],
 }  # fmt: skip
 
 
@@ -193,7 +218,7 @@ def parse(raw: dict[str, Any], file: str, text: str) -> Manifest:
     return Manifest(
         found["project"], found.get("run", RunSection()), _kind(fail, ["plant"], found["plant"], name=False),
         found.get("people", PeopleSection()), found.get("ladder", LadderSection()), found.get("guard", GuardSection()),
-        found["fallback"], found.get("kpi"), models, policies, file, text, canonical,
+        found["fallback"], found.get("kpi"), found.get("proof"), models, policies, file, text, canonical,
     )  # fmt: skip
 
 

@@ -63,15 +63,21 @@ def find_line(text: str, path: Sequence[str | int]) -> int:
     header, counts, best, best_depth = list[Any](), dict[str, int](), 0, 0
     for number, line in _statements(text):
         here: list[Any] = []
-        if table := re.match(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$", line):
+        if table := _HEADER.match(line):
             header = _table_path(_keys(table[2]), table[1] == "[[", counts)
             here = header
-        elif key := re.match(r"""\s*((?:"(?:[^"\\]|\\.)*"|'[^']*'|[\w-]+)(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[\w-]+))*)\s*=""", line):
+        elif key := _KEY.match(line):
             here = [*header, *_keys(key[1])]
         depth = len(here)
         if here and list(path[:depth]) == here and depth > best_depth:
             best, best_depth = number, depth
     return best
+
+
+_NAME = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[\w-]+)"""
+_KEY = re.compile(rf"\s*({_NAME}(?:\s*\.\s*{_NAME})*)\s*=")
+_HEADER = re.compile(rf"\s*(\[\[?)\s*({_NAME}(?:\s*\.\s*{_NAME})*)\s*\]\]?\s*(#.*)?$")
+_MARK = re.compile(r"""\"{3}|'{3}|"(?:[^"\\]|\\.)*"|'[^']*'|[#=\[\]{}]""")
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
@@ -80,18 +86,16 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text.split("\n"), 1):
         if not quote and not depth:
             yield number, line.rstrip("\r")
-        bare = line
-        if quote:
-            _, found, bare = line.partition(quote)
-            if not found:
-                continue
-            quote = ""
-        bare = re.sub(r"""\"{3}.*?\"{3}|\'{3}.*?\'{3}|"(?:[^"\\]|\\.)*"(?!")|'[^']*'(?!')""", "", bare)
-        if opened := re.search(r"""\"{3}|\'{3}""", bare):
-            quote, bare = opened[0], bare[: opened.start()]
-        bare = bare.split("#")[0]
-        if depth or "=" in bare:
-            depth = max(0, depth + bare.count("[") + bare.count("{") - bare.count("]") - bare.count("}"))
+        value = depth > 0
+        for mark in _MARK.findall(line):
+            if quote or mark in ('"""', "'''"):
+                quote = mark if not quote else "" if mark == quote else quote
+            elif mark == "#":
+                break
+            elif mark == "=":
+                value = True
+            elif value:
+                depth = max(0, depth + (mark in "[{") - (mark in "]}"))
 
 
 def _keys(text: str) -> list[str]:

@@ -32,7 +32,8 @@ from jayul.record.sign import Signer
 from jayul.record.verify import Checked
 
 RUN_KEY = "run"
-OWN = ("lock", "keys", "state.db", "state.db-wal", "state.db-shm")  # may stand in a run folder before its journal
+# may stand in a run folder before its journal
+OWN = ("project", ".jayul-demo", "lock", "keys", "state.db", "state.db-wal", "state.db-shm")
 Watch = Callable[[int, int], None]  # ticks done, ticks in all
 
 
@@ -128,6 +129,11 @@ def read_summary(out: Path) -> Summary | None:
         return None
 
 
+def write_summary(out: Path, summary: Summary) -> None:
+    """Put the summary in place."""
+    write_whole(out / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+
+
 class _Past(msgspec.Struct, frozen=True):
     """What a journal holds already: how many events came by the inbox, and the scan that a writer goes on from."""
 
@@ -196,7 +202,7 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
     if history is not None:
         history.flush()
     summary = _summary(wired, tally, state, head, total, monotonic() - began)
-    write_whole(out / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    write_summary(out, summary)
     return Result(summary, out, "resumed" if header else "fresh", tuple(closed), past.scan.torn[2] if past.scan.torn else 0)
 
 
@@ -259,7 +265,14 @@ def _summary(wired: Wired, tally: Tally, state: State, head: Head, total: int, s
         tags=tally.tags,
         breaches=tally.breaches,
         events_refused=tally.events_refused,
-        kpi={"name": kpi.name, "unit": kpi.unit, "benefit": None} if kpi else None,
+        kpi={"name": kpi.name, "unit": kpi.unit, "baseline": None, "active": None} if kpi else None,
+        production=None,
+        quality=None,
+        limit_minutes=None,
+        blocks=None,
+        benefit=None,
+        proof=None,
+        fault=None,
         signatures_simulated=wired.manifest.people.simulated,
         head=str(head),
         signed_head=msgspec.json.encode(head).decode(),

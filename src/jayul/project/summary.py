@@ -36,8 +36,38 @@ class Step(msgspec.Struct, frozen=True):
     by: str
 
 
+class Arms(msgspec.Struct, frozen=True):
+    """One figure in both arms."""
+
+    on: float
+    off: float
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """How the conclusion came about: reasons, benefit in the KPI's unit with its interval, exact test, blocks left out, plan."""
+
+    conclusion: str
+    reasons: tuple[str, ...]
+    absolute: tuple[float, float, float] | None
+    p_exact: float | None
+    left_out: dict[str, int]
+    plan: str
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A disturbance of a simulated plant, which is known, and how it was found. `found_after_min` is null if it was not."""
+
+    tag: str
+    found_after_min: float | None
+    top: list[str]
+
+
 class Summary(msgspec.Struct, frozen=True):
-    """`summary.json`. Unknown is null: nothing here is estimated."""
+    """`summary.json`. Unknown is null: nothing here is estimated.
+
+    `production`, `quality` and `kpi` are means over the blocks that count, `limit_minutes` over all blocks after commissioning;
+    `benefit` has value, unit (percent of off), low, high, confidence, design, conclusion.
+    """
 
     project: str
     plant: str
@@ -55,6 +85,13 @@ class Summary(msgspec.Struct, frozen=True):
     breaches: int
     events_refused: dict[str, int]
     kpi: dict[str, Any] | None
+    production: Arms | None
+    quality: Arms | None
+    limit_minutes: Arms | None
+    blocks: Arms | None
+    benefit: dict[str, Any] | None
+    proof: Proof | None
+    fault: Fault | None
     signatures_simulated: bool
     head: str
     signed_head: str
@@ -109,7 +146,7 @@ class Tally:
                 row.rules[verdict.rule] = row.rules.get(verdict.rule, 0) + 1
             row.sent += i in decision.writes
         for receipt in outcome.receipts:
-            if receipt.applied is not None and receipt.state in ("settled", "pending"):
+            if receipt.tag in self.tags and receipt.applied is not None and receipt.state in ("settled", "pending"):
                 row = self.tags[receipt.tag]
                 row.applied, row.last_applied = row.applied + 1, receipt.applied
                 self.breaches += self._breach(frame, receipt.tag, receipt.applied)

@@ -21,6 +21,7 @@ from jayul.core.loop import FALLBACK, Fallback, Line, Model, Seat
 from jayul.core.types import Event, Level, Plant, Tag, TagTable
 from jayul.decide import Move
 from jayul.decide import Setting as PolicySetting
+from jayul.decide.switchback import Schedule
 from jayul.learn.formula import FormulaConfig, formula
 from jayul.plant.errors import Refused, Unreachable
 from jayul.plant.journal import Rewindable
@@ -28,6 +29,7 @@ from jayul.plant.sim.people import NAME as SIMULATED
 from jayul.project import kinds
 from jayul.project.manifest import Manifest, PolicySection, parse_canonical
 from jayul.project.problem import N_, nearest
+from jayul.prove.plan import Held, Plan
 from jayul.record.journal import FORMAT, Header
 from jayul.record.sign import genuine
 from jayul.rules.plan import within_plan
@@ -83,17 +85,11 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
     line = wire_line(manifest, plant.tags, period, clock)
     names = tuple(seat.name for seat in line.seats)
     tags = tuple(line.table.tags[i] for i in line.named)
+    plan = proof_plan(manifest, line)
     header = Header(
-        FORMAT,
-        __version__,
-        manifest.project.name,
-        seed,
-        clock.now(),
-        manifest.canonical,
-        tags,
-        names,
-        manifest.people.simulated,
-    )
+        FORMAT, __version__, manifest.project.name, seed, clock.now(), manifest.canonical, tags, names, manifest.people.simulated,
+        msgspec.json.encode(plan, order="sorted").decode() if plan else "",
+    )  # fmt: skip
     return Wired(manifest, plant, clock, line, max(1, total // period), header)
 
 
@@ -112,6 +108,7 @@ def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> 
         limit.tag for move in moves for limit in move.abort
     }
     used |= {name for model, _ in models.values() for name in model.needs} | {tag.name for tag in derived}
+    used |= _proof_tags(manifest, table)
     named = np.array([i for i, name in enumerate(table.names) if name in used or not seats], dtype=np.int64)
     conditions = {f"guard.require.{i}": text for i, text in enumerate(manifest.guard.require)}
     here = np.arange(len(tags.tags))
@@ -119,6 +116,46 @@ def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> 
         table, here, here, named, period, models, seats, _fallback(manifest, table, seats),
         (*BASIC, within_plan, require(conditions)) if conditions else (*BASIC, within_plan),
         _admit(manifest),
+    )  # fmt: skip
+
+
+def _proof_tags(manifest: Manifest, table: TagTable) -> set[str]:
+    proof = manifest.proof
+    if proof is None:
+        return set()
+    if manifest.kpi is None:
+        manifest.fail(["proof"], N_("needs a [kpi]"))
+    found = {"production": (proof.production,), "quality": (proof.quality,), "drivers": proof.drivers, "alarm": (proof.alarm,)}
+    found["limits"] = tuple(limit.tag for limit in proof.limits)
+    for key, names in found.items():
+        for name in filter(None, names):
+            if name not in table.index:
+                near = nearest(name, table.names)
+                manifest.fail(["proof", key], N_("unknown tag '{tag}'; did you mean '{near}'?"), tag=name, near=near)
+    return {name for names in found.values() for name in names if name}
+
+
+def proof_plan(manifest: Manifest, line: Line) -> Plan | None:
+    """Return the proof plan that the manifest asks for, with the arms as they were drawn. Raises ManifestError."""
+    proof = manifest.proof
+    if proof is None or manifest.kpi is None:
+        return None
+    schedule = next((seat.plan for seat in line.seats if seat.name == proof.policy), None)
+    if not isinstance(schedule, Schedule):
+        manifest.fail(
+            ["proof", "policy"], N_("'{name}' is no policy with an arm schedule (kind switchback)"), name=proof.policy
+        )
+    wash_out, later = manifest.span(["proof", "wash_out"], proof.wash_out), schedule.arms[proof.commissioning :]
+    if wash_out >= schedule.end - schedule.starts[-1]:
+        manifest.fail(["proof", "wash_out"], N_("is not shorter than a block"))
+    if not later or len(later) % 2 or any({a, b} != {"on", "off"} for a, b in zip(later[::2], later[1::2], strict=True)):
+        manifest.fail(["proof", "commissioning"], N_("what is left of the arms does not come in pairs of on and off"))
+    held = [Held(proof.production, ratio=proof.production_ratio)] if proof.production else []
+    held += [Held(proof.quality, within=proof.quality_within)] if proof.quality else []
+    return Plan(
+        proof.policy, KPI, manifest.kpi.unit, schedule.move.target, schedule.starts, schedule.arms, schedule.end,
+        proof.commissioning, wash_out, proof.alarm, manifest.span(["proof", "recover"], proof.recover), proof.least,
+        proof.confidence, tuple(held), proof.limits, proof.drivers,
     )  # fmt: skip
 
 

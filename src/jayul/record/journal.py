@@ -46,6 +46,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header"):
     tags: tuple[Tag, ...]
     policies: tuple[str, ...]
     signatures_simulated: bool
+    proof: str = ""  # the proof plan, canonical JSON; fixed before the first tick
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True, tag="segment"):

@@ -47,9 +47,15 @@ class Disturbance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Draw(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One disturbance drawn by the run's seed: one of `idv`, beginning at a full hour in [`earliest`, `latest`]."""
+    """One disturbance drawn by the run's seed: one of `idv`, in one of `blocks` blocks of length `block` from `begin` on.
+
+    Within that block it begins at a full hour in [`earliest`, `latest`].
+    """
 
     idv: tuple[int, ...]
+    begin: str
+    block: str
+    blocks: int
     earliest: str
     latest: str
     lasts: str
@@ -63,15 +69,15 @@ class EastmanConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     draw: Draw | None = None
 
     def __post_init__(self) -> None:
-        drawn = [self.draw.earliest, self.draw.latest, self.draw.lasts] if self.draw else []
+        drawn = [getattr(self.draw, name) for name in ("earliest", "latest", "begin", "block", "lasts")] if self.draw else []
         try:
             times = [
                 duration(text) for text in (self.control, *drawn, *(t for d in self.disturbance for t in (d.after, d.lasts)))
             ]
         except ExprError as error:
             raise ValueError(str(error)) from error
-        if self.draw and (times[1] > times[2] or not self.draw.idv):
-            raise ValueError("'draw' needs 'idv' and 'earliest' not after 'latest'")
+        if self.draw and (times[1] > times[2] or not self.draw.idv or self.draw.blocks < 1):
+            raise ValueError("'draw' needs 'idv', at least one of 'blocks', and 'earliest' not after 'latest'")
         if not all(1 <= idv <= 28 for idv in (*(d.idv for d in self.disturbance), *(self.draw.idv if self.draw else ()))):
             raise ValueError("'idv' must lie between 1 and 28")
 
@@ -100,6 +106,11 @@ class TennesseeEastman:
             )
             for name, unit, text in library.list_measurements()
         ]  # fmt: skip
+        valves = [
+            Tag(name=name, unit=unit, stale_after=1200.0, description=text)
+            for name, unit, text in library.list_manipulated_variables()
+            if name not in WRITABLE
+        ]
         written = [
             Tag(
                 name=name, unit=unit, kind="set-point" if name.endswith(".SP") else "manipulated", low=low, high=high,
@@ -113,7 +124,7 @@ class TennesseeEastman:
         ]
         self.tags = TagTable(
             [
-                *measured, *written, *fixed,
+                *measured, *valves, *written, *fixed,
                 Tag(name=COST, unit="USD/h", stale_after=1200.0, description="purge, product loss, compressor, steam"),
                 Tag(name=SHUTDOWN, kind="mode", stale_after=1200.0, states={0: "running"}, description="code of the shutdown"),
             ]
@@ -135,6 +146,9 @@ class TennesseeEastman:
             info["objective_terms"]["operating_cost_measured_per_hour"],
             0.0,
         )
+        names = [name for name, _, _ in library.list_manipulated_variables()]
+        self._valves = [i for i, name in enumerate(names) if name not in WRITABLE]
+        self._action = np.array(self._sim.state[38:50])
         self._start = self._reached = self._clock.now()
         self.drawn = self._draw()
 
@@ -143,8 +157,9 @@ class TennesseeEastman:
         if draw := self._config.draw:
             chance = self._clock.rng("tennessee-eastman/draw")
             idv = draw.idv[int(chance.integers(0, len(draw.idv)))]
-            hour = int(chance.integers(duration(draw.earliest) // HOUR, duration(draw.latest) // HOUR + 1))
-            found.append((idv, self._start + hour * HOUR, duration(draw.lasts)))
+            block = int(chance.integers(0, draw.blocks)) * duration(draw.block)
+            hour = int(chance.integers(duration(draw.earliest) // HOUR, duration(draw.latest) // HOUR + 1)) * HOUR
+            found.append((idv, self._start + duration(draw.begin) + block + hour, duration(draw.lasts)))
         return tuple((idv, begin, begin + lasts) for idv, begin, lasts in found)
 
     def _advance(self, now: int) -> None:
@@ -155,6 +170,7 @@ class TennesseeEastman:
                     idv[number - 1] = 1.0
             action, _ = self._controller.compute_action(self._measurements, time=self._sim.time)
             result = self._sim.advance(action, control_interval=self._control / HOUR, disturbances=idv)
+            self._action = result.implemented_action
             self._measurements, self._code = result.measurements, float(result.shutdown_status["code"])
             self._cost = result.objective_terms["operating_cost_measured_per_hour"]
             self._reached += self._control
@@ -166,7 +182,16 @@ class TennesseeEastman:
         at = self._controller.setpoints
         names = [name.removesuffix(".SP") for name in WRITABLE]
         written = [self._static[name] if name in self._static else getattr(at, name) for name in names]
-        value = np.array([*self._measurements, *written, *(getattr(at, name) for name in FIXED), self._cost, self._code])
+        value = np.array(
+            [
+                *self._measurements,
+                *self._action[self._valves],
+                *written,
+                *(getattr(at, name) for name in FIXED),
+                self._cost,
+                self._code,
+            ]
+        )
         source_at = np.full(len(value), self._reached, dtype=np.int64)
         status = np.full(len(value), BAD_NO_DATA if self._code else 0, dtype=np.uint32)
         status[-1] = 0

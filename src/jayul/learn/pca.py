@@ -1,0 +1,159 @@
+"""PCA monitoring: Hotelling's T2 and the squared prediction error (SPE), one model per regime, with contributions.
+
+A regime is where the set-points stand. After it has stood for `settle`, the first `train` of it fits the model, the `test` that
+follows (never seen by the fit) sets the limits; from then on it is watched. `<name>.alarm` is 1 after `count` ticks in a row
+beyond a limit. `<name>.top1` to `.top3` name the largest contributions. Ramps and settling are not judged: regime 0.
+
+Sources: Jackson & Mudholkar 1979 (SPE); Kourti & MacGregor 1996 (contributions); Russell, Chiang & Braatz 2000 (on this plant).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from jayul.core.expr import ExprError, duration
+from jayul.core.types import Frame, Reading, Tag
+from jayul.learn import Setting
+
+TOP = 3
+
+
+class PcaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`tags` to watch; `regime`: the set-points that make one. `explained`: share of variance kept. `margin`: on the limits."""
+
+    tags: tuple[str, ...]
+    regime: tuple[str, ...]
+    settle: str
+    train: str
+    test: str
+    explained: float = 0.9
+    margin: float = 1.5
+    count: int = 4
+
+    def __post_init__(self) -> None:
+        try:
+            for text in (self.settle, self.train, self.test):
+                duration(text)
+        except ExprError as error:
+            raise ValueError(str(error)) from error
+        if not self.tags or not self.regime:
+            raise ValueError("'tags' and 'regime' must name tags")
+        if not 0 < self.explained < 1 or self.count < 1 or self.margin < 1:
+            raise ValueError("'explained' must lie between 0 and 1, 'count' and 'margin' must be at least 1")
+
+
+def pca(config: PcaConfig, setting: Setting) -> Pca:
+    """Make the model. Raises ValueError for an unknown tag."""
+    if unknown := [tag for tag in (*config.tags, *config.regime) if tag not in setting.tags.index]:
+        raise ValueError(f"unknown tag '{unknown[0]}'")
+    return Pca(config, setting.name)
+
+
+class Fit(msgspec.Struct, frozen=True):
+    """A fitted regime: mean and scale [n], loadings [n, k], score variances [k], limits."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    loadings: np.ndarray
+    variances: np.ndarray
+    t2_limit: float
+    spe_limit: float
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Where the set-points stand and since when; what was collected of this stay, what is fitted; ticks in a row beyond a limit."""
+
+    key: tuple[float, ...] = ()
+    since: int = 0
+    rows: tuple[np.ndarray, ...] = ()
+    fits: dict[tuple[float, ...], Fit] = {}
+    beyond: int = 0
+
+
+class Pca:
+    """The model."""
+
+    def __init__(self, config: PcaConfig, name: str) -> None:
+        self._config, self._name = config, name
+        self.needs = tuple(dict.fromkeys((*config.tags, *config.regime)))
+        self._settle, self._train, self._test = (duration(text) for text in (config.settle, config.train, config.test))
+        names = dict(enumerate(config.tags))
+        self.tags = (
+            Tag(name=f"{name}.t2", kind="derived", description="Hotelling's T2 over its limit"),
+            Tag(name=f"{name}.spe", kind="derived", description="squared prediction error over its limit"),
+            Tag(
+                name=f"{name}.alarm",
+                kind="derived",
+                states={0: "well", 1: "fault"},
+                description=f"{config.count} ticks beyond a limit",
+            ),
+            Tag(name=f"{name}.regime", kind="derived", states={0: "settling", 1: "learning", 2: "watched"}),
+            *(
+                Tag(name=f"{name}.top{i + 1}", kind="derived", states=names, description="largest contribution")
+                for i in range(TOP)
+            ),
+        )
+
+    def learn(self, frames: Sequence[Frame]) -> Memory:  # noqa: ARG002 - it learns while it runs, regime by regime
+        """Return the empty memory."""
+        return Memory()
+
+    def infer(self, state: Any, frame: Frame) -> tuple[Any, Sequence[Reading]]:
+        """Return T2 and SPE over their limits, alarm, regime and contributions; nothing while an input is not fresh."""
+        memory: Memory = state
+        if not all(map(frame.fresh, self.needs)):
+            return msgspec.structs.replace(memory, beyond=0), ()
+        key = tuple(round(frame[tag], 6) for tag in self._config.regime)
+        if key != memory.key:
+            memory = msgspec.structs.replace(memory, key=key, since=frame.at, beyond=0, rows=())
+        if frame.at - memory.since < self._settle:
+            return memory, self._say(regime=0)
+        row = np.array([frame[tag] for tag in self._config.tags])
+        if (fit := memory.fits.get(key)) is None:
+            return self._collect(memory, key, row, frame.at), self._say(regime=1)
+        t2, spe, order = _distances(fit, row)
+        beyond = memory.beyond + 1 if max(t2, spe) > 1 else 0
+        said = self._say(regime=2, t2=t2, spe=spe, alarm=beyond >= self._config.count, order=order)
+        return msgspec.structs.replace(memory, beyond=beyond), said
+
+    def _collect(self, memory: Memory, key: tuple[float, ...], row: np.ndarray, at: int) -> Memory:
+        rows = (*memory.rows, row)
+        if at - memory.since < self._settle + self._train + self._test:
+            return msgspec.structs.replace(memory, rows=rows)
+        share = self._train / (self._train + self._test)
+        return msgspec.structs.replace(memory, rows=(), fits={**memory.fits, key: self._fit(np.array(rows), share)})
+
+    def _fit(self, rows: np.ndarray, share: float) -> Fit:
+        seen, unseen = rows[: int(len(rows) * share)], rows[int(len(rows) * share) :]
+        mean, scale = seen.mean(axis=0), seen.std(axis=0)
+        scale = np.where(scale > 1e-9 * np.maximum(1.0, np.abs(mean)), scale, np.inf)  # what never moved says nothing
+        values, vectors = np.linalg.eigh(np.cov((seen - mean) / scale, rowvar=False))
+        values, vectors = values[::-1], vectors[:, ::-1]
+        k = int(np.searchsorted(np.cumsum(values) / values.sum(), self._config.explained)) + 1
+        fit = Fit(mean, scale, np.ascontiguousarray(vectors[:, :k]), np.maximum(values[:k], 1e-12), 1.0, 1.0)
+        found = np.array([_distances(fit, row)[:2] for row in unseen])
+        t2_limit, spe_limit = np.quantile(found, 0.99, axis=0) * self._config.margin
+        return msgspec.structs.replace(fit, t2_limit=float(t2_limit), spe_limit=float(spe_limit))
+
+    def _say(
+        self, *, regime: int, t2: float = 0.0, spe: float = 0.0, alarm: bool = False, order: Sequence[int] = (0,) * TOP
+    ) -> list[Reading]:
+        values = {"t2": t2, "spe": spe, "alarm": float(alarm), "regime": float(regime)}
+        values |= {f"top{i + 1}": float(order[i]) for i in range(TOP)}
+        return [Reading(f"{self._name}.{name}", value) for name, value in values.items()]
+
+
+def _distances(fit: Fit, row: np.ndarray) -> tuple[float, float, list[int]]:
+    """Return T2 and SPE over their limits, and the positions of the largest contributions to the larger of the two."""
+    z = (row - fit.mean) / fit.scale
+    scores = z @ fit.loadings
+    rest = z - fit.loadings @ scores
+    t2 = float(np.sum(scores**2 / fit.variances)) / fit.t2_limit
+    spe = float(rest @ rest) / fit.spe_limit
+    shares = rest**2 if spe >= t2 else z * (fit.loadings @ (scores / fit.variances))
+    top = np.argsort(-shares, kind="stable")[:TOP].tolist()
+    return t2, spe, (top * TOP)[:TOP]

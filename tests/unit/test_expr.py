@@ -1,0 +1,464 @@
+"""The expression language: precedence, units, windows, what is unknown, and what is wrong."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+
+from jayul.core.expr import Expr, ExprError, duration, parse_unit, show_unit
+from jayul.core.types import BAD, SECOND, Frame, Tag, TagTable
+from jayul.testing import START, make_frame
+
+MINUTE = 60 * SECOND
+TABLE = TagTable(
+    [
+        Tag(name="PV", unit="degC"),
+        Tag(name="SP", unit="degC"),
+        Tag(name="TIC1.PV", unit="degC"),
+        Tag(name="JI1.PV", unit="kW"),
+        Tag(name="JI-2", unit="kW"),
+        Tag(name="FI1", unit="m3/h"),
+        Tag(name="PRICE", unit="USD/kW/h"),
+        Tag(name="LEVEL", unit="%"),
+        Tag(name="N"),
+        Tag(name="온도", unit="degC"),
+        Tag(name="반응기 온도", unit="degC"),
+        Tag(name="A"),
+        Tag(name="B"),
+        Tag(name="C"),
+    ]
+)
+SAMPLE = {"PV": 20.0, "SP": 25.0, "TIC1.PV": 60.0, "JI1.PV": 100.0, "JI-2": 7.0, "FI1": 12.0, "PRICE": 0.1, "LEVEL": 40.0}
+SAMPLE |= {"N": 3.0, "온도": 58.0, "반응기 온도": 61.0, "A": 1.0}
+
+
+def value(text, frame=None):
+    expr = Expr(text, TABLE)
+    return expr.evaluate(expr.start(), frame or make_frame(TABLE, SAMPLE))[1]
+
+
+def series(text, values, every=MINUTE):
+    """Evaluate over frames in which PV takes these values; None is a bad sample."""
+    expr, found = Expr(text, TABLE), []
+    state = expr.start()
+    for i, pv in enumerate(values):
+        frame = make_frame(TABLE, {"PV": pv or 0.0}, START + i * every, status=BAD if pv is None else 0)
+        state, result = expr.evaluate(state, frame)
+        found.append(result)
+    return found
+
+
+def unit_of(text):
+    return show_unit(Expr(text, TABLE).unit)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("N", 3.0),
+        ("1 + 2 * 3", 7.0),
+        ("(1 + 2) * 3", 9.0),
+        ("10 - 4 - 3", 3.0),
+        ("24 / 4 / 2", 3.0),
+        ("2 * -3", -6.0),
+        ("--3", 3.0),
+        ("-N + 5", 2.0),
+        ("-(N + 5)", -8.0),
+        ("abs(-3)", 3.0),
+        ("abs(PV - SP)", 5.0),
+        ("1.5e1", 15.0),
+        (" N ", 3.0),
+        ("JI1.PV * PRICE", 10.0),
+        ('"JI-2" + JI1.PV', 107.0),
+        ("JI1.PV-7", 93.0),
+        ("PV + 5 [degC]", 25.0),
+        ("PV * 2 + 5", 45.0),
+    ],
+)
+def test_a_number(text, expected):
+    assert value(text) == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("PV < SP", True),
+        ("PV > SP", False),
+        ("PV <= 20", True),
+        ("PV >= 20.1", False),
+        ("PV == 20", True),
+        ("PV != 20", False),
+        ("PV + 5 == SP", True),
+        ("not PV > 5", False),
+        ("PV > 5 and SP > 5 or PV > 99", True),
+        ("PV > 99 and PV > 99 or PV > 5", True),
+        ("PV > 99 and (PV > 99 or PV > 5)", False),
+        ("not PV > 99 and PV > 5", True),
+        ("not (PV > 99 and PV > 5)", True),
+        ("TIC1.PV > 58 [degC] and not LEVEL < 20", True),
+        ("TIC1.PV > 58 [degC] and not LEVEL < 20 [%]", True),
+    ],
+)
+def test_a_condition(text, expected):
+    assert value(text) is expected
+    assert Expr(text, TABLE).unit is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("온도", 58.0),
+        ("온도 + 2", 60.0),
+        ('"반응기 온도"', 61.0),
+        ('"반응기 온도" - 온도', 3.0),
+        ('"JI-2"', 7.0),
+        ('"PV"', 20.0),
+        ("TIC1.PV", 60.0),
+        ('"TIC1.PV"', 60.0),
+    ],
+)
+def test_names_of_tags(text, expected):
+    assert value(text) == expected
+
+
+def test_tags_are_named_once_in_order_of_appearance():
+    assert Expr('mean("JI-2", 5 min) + JI1.PV > "JI-2"', TABLE).tags == ("JI-2", "JI1.PV")
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("PV + SP", "degC"),
+        ("PV - 5", "degC"),
+        ("5 - PV", "degC"),
+        ("PV * 2", "degC"),
+        ("PV * N", "degC"),
+        ("PV / SP", "1"),
+        ("1 / FI1", "h/m3"),
+        ("JI1.PV * PRICE", "USD/h"),
+        ("JI1.PV * 0.05 [USD/kW/h] + 3", "USD/h"),
+        ('JI1.PV * 0.05 [USD/kW/h] + "JI-2" * PRICE', "USD/h"),
+        ("PRICE / PRICE", "1"),
+        ("FI1 * 2 [h]", "m3"),
+        ("FI1 * FI1", "m6/h2"),
+        ("LEVEL / 100", "%"),
+        ("-PV", "degC"),
+        ("abs(PV)", "degC"),
+        ("mean(FI1, 10 min)", "m3/h"),
+        ("change(PV, 1 h) / 1 [h]", "degC/h"),
+        ("2 * 3", "1"),
+        ("5 [kW.h]", "h.kW"),
+        ("5 [%] + LEVEL", "%"),
+    ],
+)
+def test_units_follow_the_arithmetic(text, unit):
+    assert unit_of(text) == unit
+
+
+@pytest.mark.parametrize(
+    ("text", "culprits"),
+    [
+        ("PV + JI1.PV", ("'degC'", "'kW'")),
+        ("PV > JI1.PV", ("'degC'", "'kW'")),
+        ("PV - N", ("'degC'", "'1'")),
+        ("PV > 5 [K]", ("'degC'", "'K'")),
+        ("FI1 > 5 [m3]", ("'m3/h'", "'m3'")),
+        ("JI1.PV * PRICE > 5 [USD]", ("'USD/h'", "'USD'")),
+        ("PV > 5 [1]", ("'degC'", "'1'")),
+    ],
+)
+def test_units_that_do_not_fit_are_named_and_nothing_is_converted(text, culprits):
+    with pytest.raises(ExprError) as error:
+        Expr(text, TABLE)
+    assert all(culprit in str(error.value) for culprit in culprits)
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "expected"),
+    [
+        ("mean(PV, 3 min)", [1, 2, 3, 4, 8], [None, None, None, 3.0, 5.0]),
+        ("min(PV, 3 min)", [1, 5, 3, 4, 8], [None, None, None, 3.0, 3.0]),
+        ("max(PV, 3 min)", [9, 5, 3, 4, 2], [None, None, None, 5.0, 4.0]),
+        ("std(PV, 2 min)", [1, 2, 4, 10], [None, None, 1.0, 3.0]),
+        ("mean(PV, 2 min)", [1, 2, None, 4, 6], [None, None, None, None, 5.0]),
+        ("mean(PV, 2 min)", [None, 2, 4], [None, None, 3.0]),  # what lies before the window does not count
+        ("mean(PV * 2, 2 min) + 1", [1, 2, 3], [None, None, 6.0]),
+        ("max(PV, 120 s) - min(PV, 0.03333333333333333 h)", [1, 2, 5], [None, None, 3.0]),
+        ("mean(max(PV, 2 min), 2 min)", [1, 2, 3, 2, 9], [None, None, None, 3.0, 6.0]),
+        ("mean(3, 1 min)", [1, 1], [None, 3.0]),
+    ],
+)
+def test_windows(text, values, expected):
+    found = series(text, values)
+    assert [None if math.isnan(v) else v for v in found] == expected
+
+
+def test_a_condition_on_a_window_is_unknown_until_it_is_full():
+    assert series("mean(PV, 2 min) > 1 [degC]", [1, 2, 3]) == [None, None, True]
+
+
+def test_a_window_keeps_no_more_than_it_needs():
+    expr = Expr("mean(PV, 5 min)", TABLE)
+    state = expr.start()
+    for i in range(50):
+        state, _ = expr.evaluate(state, make_frame(TABLE, {"PV": 1.0}, START + i * MINUTE))
+    assert len(state[0]) == 6
+
+
+def test_a_window_is_no_state_of_the_expression():
+    expr = Expr("mean(PV, 1 min)", TABLE)
+    first, _ = expr.evaluate(expr.start(), make_frame(TABLE, {"PV": 1.0}))
+    later = make_frame(TABLE, {"PV": 3.0}, START + MINUTE)
+    assert expr.evaluate(first, later) == expr.evaluate(first, later)
+    assert math.isnan(expr.evaluate(expr.start(), later)[1])
+
+
+@profile(derandomize=True, max_examples=50, deadline=None, database=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=12, max_size=20), st.integers(1, 10))
+def test_a_full_window_is_what_statistics_say(values, span):
+    frames = [make_frame(TABLE, {"PV": v}, START + i * MINUTE) for i, v in enumerate(values)]
+    for name, fold in (("mean", statistics.fmean), ("min", min), ("max", max), ("std", statistics.pstdev)):
+        expr = Expr(f"{name}(PV, {span} min)", TABLE)
+        state = expr.start()
+        for i, frame in enumerate(frames):
+            state, result = expr.evaluate(state, frame)
+            assert (result == fold(values[i + 1 - span : i + 1])) if i >= span else math.isnan(result)
+
+
+TRUTHS = {"T": ("A > 0", True), "F": ("A < 0", False), "?": ("B > 0", None)}
+AND = {"TT": True, "TF": False, "T?": None, "FT": False, "FF": False, "F?": False, "?T": None, "?F": False, "??": None}
+OR = {"TT": True, "TF": True, "T?": True, "FT": True, "FF": False, "F?": None, "?T": True, "?F": None, "??": None}
+
+
+def half_known():
+    """A is 1, B is NaN, C is bad."""
+    frame = make_frame(TABLE, SAMPLE | {"B": math.nan})
+    status = frame.status.copy()
+    status[TABLE.index["C"]] = BAD
+    stamps = np.full(len(status), START, dtype=np.int64)
+    return Frame(START, TABLE, frame.value.copy(), stamps, stamps.copy(), status)
+
+
+@pytest.mark.parametrize(("word", "table"), [("and", AND), ("or", OR)])
+@pytest.mark.parametrize("pair", list(AND))
+def test_and_and_or_with_what_is_unknown(word, table, pair):
+    left, right = (TRUTHS[letter][0] for letter in pair)
+    assert value(f"{left} {word} {right}", half_known()) is table[pair]
+
+
+@pytest.mark.parametrize("truth", list(TRUTHS))
+def test_not_with_what_is_unknown(truth):
+    text, known = TRUTHS[truth]
+    assert value(f"not {text}", half_known()) is (None if known is None else not known)
+
+
+@pytest.mark.parametrize(
+    "text", ["B == B", "B != B", "B < 1", "C >= 0", "A + B > 0", "A / 0 > 0", "A / 0 == A / 0", "A > 0 and C > 0"]
+)
+def test_a_comparison_with_something_unknown_is_unknown(text):
+    assert value(text, half_known()) is None
+
+
+@pytest.mark.parametrize("text", ["A / 0", "0 / 0", "A / (A - A)", "-(A / 0)", "A / 0 * 0", "B * 0", "abs(B)", "C", "C - C"])
+def test_division_by_zero_and_what_comes_of_something_unknown_is_unknown(text):
+    assert math.isnan(value(text, half_known()))
+
+
+@pytest.mark.parametrize("age", [61 * SECOND, -6 * SECOND])
+def test_a_tag_that_is_not_fresh_is_unknown(age):
+    assert math.isnan(value("PV", make_frame(TABLE, SAMPLE, age=age)))
+
+
+WRONG = [  # text, culprit
+    ("", "not an expression"),
+    ("PV +", "PV +"),
+    ("PV SP", "PV SP"),
+    ("(PV", "(PV"),
+    ('"PV', '"PV'),
+    ("PV = 3", "PV = 3"),
+    ("PVX > 1", "'PVX'"),
+    ("PV.x > 1", "'PV.x'"),
+    ('"no such" > 1', "'no such'"),
+    ("'압력' > 1", "'압력'"),
+    ("PV ** 2", "'PV ** 2'"),
+    ("PV // 2", "'PV // 2'"),
+    ("PV % 2", "'PV % 2'"),
+    ("+PV", "'+PV'"),
+    ("~PV", "'~PV'"),
+    ("PV & SP", "'PV & SP'"),
+    ("1 < PV < 3", "join with 'and'"),
+    ("PV in SP", "compare two numbers"),
+    ("PV is SP", "compare two numbers"),
+    ("True", "'True'"),
+    ("None", "'None'"),
+    ("1j", "'1j'"),
+    ('b"PV"', "b'PV'"),
+    ("...", "..."),
+    ("not PV", "condition is needed"),
+    ("PV and SP > 1", "condition is needed"),
+    ("(PV > 1) + 1", "number is needed"),
+    ("-(PV > 1)", "number is needed"),
+    ("(PV > 1) > (SP > 1)", "number is needed"),
+    ("mean(PV > 1, 5 min)", "number is needed"),
+    ("abs(PV > 1)", "number is needed"),
+    ("sqrt(PV)", "'sqrt'"),
+    ("median(PV, 5 min)", "'median'"),
+    ("mean(PV)", "'mean'"),
+    ("mean(PV, 5)", "'mean'"),
+    ("mean(PV, SP)", "'mean'"),
+    ("mean(PV, 5 min, 6 min)", "not an expression"),
+    ("mean()", "'mean()'"),
+    ("mean(PV, 5 weeks)", "'5 weeks'"),
+    ("mean(PV, 0 min)", "'0 min'"),
+    ("mean(PV, 1.2.3 h)", "'1.2.3 h'"),
+    ("abs(x=PV)", "'abs(x=PV)'"),
+    ("abs(PV, 5 min)", "'abs'"),
+    ("5 [m^2]", "'m^2'"),
+    ("5 [/]", "'/'"),
+    ("PV [degC]", "PV["),
+    ("PV if PV > 1 else SP", "if"),
+    ("PV; SP", "PV; SP"),
+]  # fmt: skip
+PYTHON = [
+    '__import__("os").system("touch {}")',
+    '__import__("os")',
+    'open("{}", "w")',
+    'abs(open("{}", "w"))',
+    'exec("open(\'{}\', \'w\')")',
+    "PV.__class__.__bases__",
+    "().__class__",
+    "lambda: PV",
+    '(lambda: open("{}", "w"))()',
+    'f"{{open(\'{}\', \'w\')}}"',
+    'f"PV"',
+    '[open("{}", "w") for x in (1, 2)]',
+    '{{x for x in open("{}", "w")}}',
+    "sum(x for x in (1, 2))",
+    "(PV := 3)",
+    "[PV][0]",
+    "{{}}",
+    "(PV, SP)",
+    "abs(*PV)",
+    "abs(**PV)",
+    "await PV",
+    "yield PV",
+    'PV["x"]',
+    "globals()",
+    "print",
+    "5 [__import__('os')]",
+    "5 [']+open('{}')+[']",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "culprit"), WRONG)
+def test_a_wrong_expression_gets_one_line_that_names_the_culprit(text, culprit):
+    with pytest.raises(ExprError) as error:
+        Expr(text, TABLE)
+    assert culprit in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", PYTHON)
+def test_python_is_never_executed(text, tmp_path):
+    text = text.format(tmp_path / "made")
+    with pytest.raises(ExprError) as error:
+        Expr(text, TABLE)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 5000 + "PV" + ")" * 5000,
+        "-" * 5000 + "PV",
+        "not " * 5000 + "PV > 1",
+        "PV" + "+PV" * 20_000,
+        "abs(" * 5000 + "PV",
+        "PV" + ".x" * 5000,
+    ],
+)
+def test_nesting_without_end_is_an_error_like_any_other(text):
+    with pytest.raises(ExprError):
+        Expr(text, TABLE)
+
+
+@profile(derandomize=True, max_examples=300, deadline=None, database=None)
+@given(st.text(alphabet="PVSP.1 5+-*/()<>=[]\"',not andmin온도%\\", max_size=30))
+@pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
+def test_any_text_is_an_expression_or_an_expr_error(text):
+    try:
+        expr = Expr(text, TABLE)
+    except ExprError:
+        return
+    expr.evaluate(expr.start(), make_frame(TABLE, SAMPLE))
+
+
+@pytest.mark.parametrize(
+    ("text", "powers"),
+    [
+        ("1", {}),
+        ("", {}),
+        ("m", {"m": 1}),
+        ("m3/h", {"m": 3, "h": -1}),
+        ("USD/kW/h", {"USD": 1, "kW": -1, "h": -1}),
+        ("kW.h", {"kW": 1, "h": 1}),
+        ("1/h", {"h": -1}),
+        ("m.s-2", {"m": 1, "s": -2}),
+        ("m/s2", {"m": 1, "s": -2}),
+        ("m2/m", {"m": 1}),
+        ("m/m", {}),
+        ("%", {"%": 1}),
+        ("%/h", {"%": 1, "h": -1}),
+        ("°C", {"°C": 1}),
+        ("₩/kg", {"₩": 1, "kg": -1}),
+        ("KRW/kg{wet}", {"KRW": 1, "kg": -1}),
+        (" kPa ", {"kPa": 1}),
+    ],
+)
+def test_parse_unit(text, powers):
+    assert parse_unit(text) == powers
+
+
+@pytest.mark.parametrize("text", ["m//h", "/", "m.", ".m", "m h", "m^2", "3m", "m3h2", "(m)", "m*h", "2", "-1", "m3.5"])
+def test_a_unit_that_cannot_be_read(text):
+    with pytest.raises(ExprError, match="cannot be read"):
+        parse_unit(text)
+
+
+symbols = st.sampled_from(["m", "h", "kW", "USD", "degC", "s", "kg", "원", "mol", "Pa_g"])
+powers = st.dictionaries(symbols, st.integers(-4, 4).filter(bool))
+
+
+@profile(derandomize=True, max_examples=200, deadline=None, database=None)
+@given(powers)
+def test_a_unit_that_was_shown_is_read_back(unit):
+    assert parse_unit(show_unit(unit)) == unit
+
+
+@profile(derandomize=True, max_examples=100, deadline=None, database=None)
+@given(powers, st.sampled_from(["%", "°C", "$", "€", "₩"]), st.sampled_from([1, -1]))
+def test_a_unit_with_a_sign_in_it_is_read_back(unit, sign, power):
+    assert parse_unit(show_unit({**unit, sign: power})) == {**unit, sign: power}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30 s", 30), ("10 min", 600), ("1.5 h", 5400), ("2 d", 172_800), ("250 ms", 0.25), ("10min", 600), (" 1 h ", 3600)],
+)
+def test_duration(text, seconds):
+    assert duration(text) == seconds * SECOND
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10", "min", "-1 s", "0 s", "0.0 h", "1 week", "1e3 s", "1,5 h", "1 h 30 min", "nan s", "inf s", ".5 h"]
+)
+def test_a_duration_that_cannot_be_read(text):
+    with pytest.raises(ExprError, match="cannot be read"):
+        duration(text)

@@ -1,0 +1,149 @@
+"""Proof: blocks by the plan's rules, and the conclusion from synthetic plants whose truth is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from jayul.prove.effect import Effect, Row, blocks_of, judge
+from jayul.prove.plan import Held, Limit, Plan
+
+MIN = 60_000_000_000
+PERIOD, BLOCK = 10 * MIN, 600 * MIN
+
+
+def plan(pairs: int = 8, seed: int = 0, **more) -> Plan:
+    chance = np.random.default_rng(seed)
+    arms = ("on", "off", *(arm for coin in chance.integers(0, 2, pairs) for arm in (("on", "off") if coin else ("off", "on"))))
+    starts = tuple(i * BLOCK for i in range(len(arms)))
+    base = {"alarm": "alarm", "recover": 60 * MIN, "drivers": ("grade",), "limits": (Limit("pv", high=9.0),)}
+    held = (Held("flow", ratio=0.99), Held("purity", within=1.0))
+    return Plan("p", "kpi", "USD/h", {"sp": 62.0}, starts, arms, len(arms) * BLOCK, 2, 200 * MIN, held=held, **(base | more))
+
+
+def plant(
+    p: Plan, effect: float, *, seed: int = 0, noise: float = 1.0, change: Callable[[dict, str, int], None] | None = None
+) -> list[Row]:
+    """Rows of a plant with autocorrelated noise and a lagging answer to its arm."""
+    chance, rows, drift, lag = np.random.default_rng(seed + 1000), [], 0.0, 0.0
+    for at in range(0, p.end, PERIOD):
+        arm = p.arms[min(at // BLOCK, len(p.arms) - 1)]
+        drift = 0.95 * drift + noise * math.sqrt(1 - 0.95**2) * chance.standard_normal()
+        lag += 0.3 * ((arm == "on") - lag)
+        values = {
+            "kpi": 100 - effect * lag + drift,
+            "sp": 62.0 if arm == "on" else 55.0,
+            "flow": 6.0,
+            "purity": 99.0,
+            "pv": 5.0,
+        }
+        values |= {"grade": 0.0, "alarm": 0.0}
+        if change:
+            change(values, arm, at)
+        rows.append(Row(at, values))
+    return rows
+
+
+def run(p: Plan, rows: list[Row]) -> Effect:
+    return judge(p, blocks_of(p, rows, PERIOD))
+
+
+def test_a_benefit_is_proven_and_its_interval_covers_the_truth() -> None:
+    p = plan()
+    found = run(p, plant(p, 5.0, noise=0.5))
+    assert found.conclusion == "proven", found.reasons
+    assert found.benefit is not None
+    assert found.benefit[1] < 5.0 < found.benefit[2]
+    assert found.pairs == found.pairs_planned == 8
+    assert [b.left_out for b in found.blocks[:2]] == ["commissioning"] * 2
+    assert found.plan == p.digest()
+
+
+def test_harm_is_called_worse() -> None:
+    p = plan()
+    assert run(p, plant(p, -5.0, noise=0.5)).conclusion == "worse"
+
+
+def test_no_effect_is_hardly_ever_proven_nor_worse() -> None:
+    verdicts = [run(plan(seed=s), plant(plan(seed=s), 0.0, seed=s)).conclusion for s in range(200)]
+    assert sum(v in ("proven", "worse") for v in verdicts) <= 18
+
+
+def test_five_pairs_are_too_few_for_the_coin() -> None:
+    p = plan(pairs=5)
+    found = run(p, plant(p, 20.0, noise=0.1))
+    assert found.conclusion == "not proven"
+    assert "the coin alone could have done it" in found.reasons
+    assert found.p_exact == pytest.approx(2 / 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda v, arm, at: v.update(flow=5.0 if arm == "on" else 6.0), "not held: flow"),
+        (lambda v, arm, at: v.update(purity=96.0 if arm == "on" else 99.0), "not held: purity"),
+        (
+            lambda v, arm, at: v.update(pv=9.5 if arm == "on" and at % (50 * MIN) == 0 else 5.0),
+            "more minutes outside a limit than off",
+        ),
+    ],
+)
+def test_a_constraint_that_is_not_held_is_not_proven(change, reason) -> None:
+    p = plan()
+    found = run(p, plant(p, 5.0, noise=0.5, change=change))
+    assert found.conclusion == "not proven"
+    assert reason in found.reasons
+
+
+def test_a_driver_that_follows_the_arm_is_confounded() -> None:
+    p = plan()
+    found = run(p, plant(p, 5.0, noise=0.5, change=lambda v, arm, at: v.update(grade=float(arm == "on"))))
+    assert found.conclusion == "confounded"
+
+
+def test_alarms_take_their_ticks_and_a_block_with_too_little_left_takes_its_pair() -> None:
+    p = plan()
+    start = p.starts[6] + 210 * MIN
+    found = run(
+        p,
+        plant(
+            p,
+            5.0,
+            noise=0.5,
+            change=lambda v, arm, at: v.update(
+                alarm=float(start <= at < start + 250 * MIN), kpi=v["kpi"] + 50 * (start <= at < start + 250 * MIN)
+            ),
+        ),
+    )
+    assert found.blocks[6].left_out == "too few ticks"
+    assert found.pairs == 7
+    assert found.conclusion == "proven"
+
+
+def test_a_block_that_did_not_stand_in_its_arm_is_left_out() -> None:
+    p = plan()
+    on = next(i for i, arm in enumerate(p.arms) if arm == "on" and i > 2)
+    found = run(p, plant(p, 5.0, noise=0.5, change=lambda v, arm, at: v.update(sp=55.0) if at // BLOCK == on else None))
+    assert found.blocks[on].left_out == "not in its arm"
+
+
+def test_missing_values_are_not_made_up() -> None:
+    p = plan()
+    found = run(p, plant(p, 5.0, noise=0.5, change=lambda v, arm, at: v.update(kpi=math.nan)))
+    assert found.conclusion == "void"
+    assert found.benefit is None
+
+
+def test_wash_out_is_left_out() -> None:
+    p = plan()
+    rows = plant(p, 5.0, noise=0.0)
+    assert run(p, rows).benefit[0] == pytest.approx(5.0, abs=0.05)
+    everything = plan(pairs=8).__class__(**{f: getattr(p, f) for f in p.__struct_fields__} | {"wash_out": 0})
+    assert run(everything, rows).benefit[0] < 4.9
+
+
+def test_any_change_of_the_plan_changes_its_digest() -> None:
+    assert len({plan().digest(), plan(seed=1).digest(), plan(recover=1).digest(), plan(confidence=0.9).digest()}) == 4
