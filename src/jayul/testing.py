@@ -189,6 +189,9 @@ def _check_verdict(rule: Rule, context: Context, proposal: Proposal) -> None:
         return
     assert math.isfinite(verdict.allowed), f"{proposal.value} was narrowed to {verdict.allowed}"
     assert verdict.allowed != proposal.value, "an objection that allows what was asked"
+    now = context.now(proposal)
+    move = proposal.value - now if rule(context, replace(proposal, value=now)) is None else 0.0  # from within its own limit
+    assert not (verdict.allowed - proposal.value) * move > 0, f"{proposal.value} was widened to {verdict.allowed}"
     again = rule(context, replace(proposal, value=verdict.allowed))
     assert again is None, f"the value that the rule allows ({verdict.allowed}) is objected to by the rule itself"
 

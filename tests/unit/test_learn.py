@@ -96,7 +96,7 @@ def test_a_window_is_unknown_until_it_is_full_and_goes_on_from_its_state():
     found = infer(model, *frames)
     assert [reading["mean"].status == GOOD for reading in found] == [False] * 3 + [True] * 3
     assert [found[i]["mean"].value for i in (3, 4, 5)] == [20.0, 30.0, 40.0]
-    assert [found[i]["change"].value for i in (3, 4, 5)] == [20.0] * 3
+    assert [found[i]["change"].value for i in (3, 4, 5)] == [30.0] * 3
     assert [found[i]["most"].value for i in (3, 4, 5)] == [0.0, 1.0, 1.0]
 
 

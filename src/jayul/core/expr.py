@@ -24,6 +24,7 @@ from jayul.core.types import SECOND, Frame, TagTable
 
 Unit: TypeAlias = Mapping[str, int]  # symbol -> exponent
 Value: TypeAlias = Callable[[Frame, tuple[float, ...]], Any]  # of a frame and of the windows that stand before
+Fold: TypeAlias = Callable[[float, list[float]], float]
 Samples: TypeAlias = tuple[tuple[int, float], ...]
 
 _PERIODS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
@@ -31,12 +32,13 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
 }  # fmt: skip
-_SPAN: Mapping[str, Callable[[list[float]], float]] = {
-    "mean": statistics.fmean, "min": min, "max": max, "std": statistics.pstdev, "change": lambda v: v[-1] - v[0],
+_SPAN: Mapping[str, Fold] = {  # of the value when the window began, and of those inside
+    "mean": lambda b, v: statistics.fmean(v), "min": lambda b, v: min(v), "max": lambda b, v: max(v),
+    "std": lambda b, v: statistics.pstdev(v), "change": lambda b, v: v[-1] - b,
 }  # fmt: skip
 
 
-class ExprError(ValueError):
+class ExprError(Exception):
     """What is wrong with an expression, in one line."""
 
 
@@ -49,8 +51,8 @@ class _Node(NamedTuple):
 def parse_unit(text: str) -> Unit:
     """Read a UCUM-like unit (`USD/h`, `kW.h`, `m3/h`, `%`, `1`) as exponents by symbol. Raises ExprError."""
     powers: dict[str, int] = {}
-    for sign, part in re.findall(r"(^|[./])([^./]*)", re.sub(r"\{[^}]*\}", "", text.strip()) or "1"):
-        if not (found := re.fullmatch(r"1|([^\W\d]+|[%°'\"$€₩]\w*)(-?\d+)?", part)):
+    for sign, part in re.findall(r"(^|[./])([^./]*)", re.sub(r"\{[^}]*\}", "1", text.strip()) or "1"):
+        if not (found := re.fullmatch(r"1|([^\W\d]+|[%°'\"$€₩][^\W\d]*)(-?\d+)?", part)):
             raise ExprError(f"unit '{text}' cannot be read; write it like 'USD/h', 'm3/h' or '1'")
         if found[1]:
             powers[found[1]] = powers.get(found[1], 0) + int(found[2] or 1) * (-1 if sign == "/" else 1)
@@ -82,15 +84,16 @@ class Expr:
     """
 
     def __init__(self, text: str, tags: TagTable) -> None:
-        self.text, self._table, self._windows = text, tags, list[tuple[Value, int, Callable[[list[float]], float]]]()
+        self.text, self._table = " ".join(text.split()), tags
+        self._windows: list[tuple[Value, int, Fold]] = []
         self._used: dict[str, None] = {}
-        source = re.sub(r"\[([^\]\"]*)\]", r'["\1"]', text.strip())  # units, then durations, into strings
+        source = re.sub(r"(\d\s*)\[([^\]\"]*)\]", r'\1["\2"]', self.text)  # units, then durations, into strings
         source = re.sub(r",\s*(\d[\d.]*\s*[^\W\d]+)\s*\)", r', "\1")', source)
         try:
             tree = ast.parse(source, mode="eval").body
             self.unit, self._value, _ = self._read(tree)
-        except (SyntaxError, RecursionError, MemoryError) as error:
-            raise ExprError(f"not an expression: {text}") from error
+        except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+            raise ExprError(f"not an expression: {self.text}") from error
         self.tags = tuple(self._used)
 
     def start(self) -> tuple[Samples, ...]:
@@ -106,8 +109,8 @@ class Expr:
             first = next((i for i in range(len(old) - 1, -1, -1) if old[i][0] <= begin), 0)  # one sample at or before begin
             record = (*old[first:], (frame.at, inner(frame, known)))
             inside = [v for at, v in record if at > begin]
-            full = record[0][0] <= begin and not any(map(math.isnan, inside))
-            records, known = (*records, record), (*known, fold(inside) if full else math.nan)
+            full = record[0][0] <= begin and all(map(math.isfinite, inside))
+            records, known = (*records, record), (*known, fold(record[0][1], inside) if full else math.nan)
         return records, self._value(frame, known)
 
     def _fail(self, what: str) -> ExprError:
@@ -131,8 +134,7 @@ class Expr:
                 return _Node(None, lambda f, w: None if (t := truth(f, w)) is None else not t)
             case ast.BoolOp(op=op, values=parts):
                 truths = [self._truth(part) for part in parts]
-                join = _all if isinstance(op, ast.And) else _any
-                return _Node(None, lambda f, w: join([truth(f, w) for truth in truths]))
+                return _Node(None, lambda f, w: _kleene([truth(f, w) for truth in truths], isinstance(op, ast.Or)))
             case ast.Compare(left=first, ops=[op], comparators=[second]) if type(op) in _COMPARE:
                 a, b, test = self._read(first), self._read(second), _COMPARE[type(op)]
                 self._same(a, b)
@@ -197,9 +199,5 @@ def _compare(test: Callable[[Any, Any], bool], a: float, b: float) -> bool | Non
     return None if math.isnan(a) or math.isnan(b) else test(a, b)
 
 
-def _all(truths: list[bool | None]) -> bool | None:
-    return False if False in truths else None if None in truths else True
-
-
-def _any(truths: list[bool | None]) -> bool | None:
-    return True if True in truths else None if None in truths else False
+def _kleene(truths: list[bool | None], decisive: bool) -> bool | None:
+    return decisive if decisive in truths else None if None in truths else not decisive

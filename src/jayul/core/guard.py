@@ -74,7 +74,7 @@ def narrow(proposal: Proposal, low: float, high: float, rule: str, reason: str) 
         return None
     if not low <= high or math.isnan(proposal.value):
         return refuse(proposal, rule, reason)
-    return Verdict(proposal, min(max(proposal.value, low), high), rule, reason)
+    return Verdict(proposal, float(min(max(proposal.value, low), high)), rule, reason)
 
 
 def number(context: Context, proposal: Proposal) -> Verdict | None:
@@ -202,9 +202,9 @@ def _share(context: Context, verdict: Verdict) -> float:
 def _move(context: Context, proposal: Proposal, share: float, found: Sequence[Verdict]) -> float:
     """Return the value at that share of the asked move; rounding never carries it past a limit of its own."""
     now, asked = context.now(proposal), proposal.value
-    if share == 1.0:
+    if share == 1.0 and not found:
         return asked
     value = now + share * (asked - now)
     for limit in (v.allowed for v in found if v.allowed is not None):
-        value = min(value, limit) if asked > now else max(value, limit)
+        value = min(value, max(limit, now)) if asked > now else max(value, min(limit, now))
     return value

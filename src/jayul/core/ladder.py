@@ -139,12 +139,12 @@ def _approval(rung: Rung, event: Event, at: int) -> tuple[Rung, tuple[Change, ..
     offer = rung.offer
     if offer is None or event.body.get("plan") != offer.plan.id:
         return rung, (), "plan-not-on-the-table"
+    if event.kind == "rejection" and not offer.closed:
+        return replace(rung, offer=replace(offer, closed="rejected")), (), ""
     if offer.approved_by:
         return rung, (), "approval-used"
     if offer.closed or at > offer.plan.expires:
         return rung, (), "plan-closed"
-    if event.kind == "rejection":
-        return replace(rung, offer=replace(offer, closed="rejected")), (), ""
     if rung.level != Level.CONFIRM:
         return rung, (), "level-too-low"
     return replace(rung, offer=replace(offer, approved_by=event.by)), (), ""
@@ -161,8 +161,7 @@ def watch(rung: Rung, frame: Frame) -> tuple[Rung, str]:
     elif offer.approved_by or rung.level == Level.AUTO:
         if any(not frame.fresh(tag) or not low <= frame[tag] <= high for tag, low, high in plan.abort):
             return rung, "plan-aborted"
-        arrived = all(frame.fresh(tag) and same(frame[tag], target) for tag, target in plan.targets.items())
-        closed = "done" if arrived else ""
+        closed = "done" if all(frame.fresh(tag) and same(frame[tag], target) for tag, target in plan.targets.items()) else ""
     return (replace(rung, offer=replace(offer, closed=closed)) if closed else rung), ""
 
 

@@ -32,6 +32,7 @@ class Model(Protocol):
 
 
 Wish: TypeAlias = Proposal | MovePlan
+_WISHES, _ENCODE = msgspec.msgpack.Decoder(list[Wish]), msgspec.msgpack.Encoder().encode
 Held: TypeAlias = dict[str, Applied]  # by tag
 Memories: TypeAlias = dict[str, Any]  # by model or policy
 Rungs: TypeAlias = dict[str, Rung]  # by policy
@@ -119,6 +120,8 @@ def derive(line: Line, memories: Memories, frame: Frame) -> tuple[Memories, Fram
     for name, (model, fresh) in line.models.items():
         try:
             memories[name], readings = model.infer(memories[name], frame)
+            if not {reading.tag for reading in readings} <= {tag.name for tag in model.tags}:
+                raise ValueError("a model derives its own tags, and no others")
             frame = frame.join(readings)
         except Exception:  # noqa: BLE001 - an extension's bug must not stop the line; it is journalled by name
             memories[name] = fresh
@@ -134,10 +137,9 @@ def propose(line: Line, memories: Memories, rungs: Rungs, frame: Frame) -> tuple
             continue
         try:
             memories[seat.name], wished = seat.policy(memories[seat.name], frame, seat.plan)
-            if not all(
-                w.by == seat.name and (w.sealed() == w if isinstance(w, MovePlan) else type(w.tag) is str) for w in wished
-            ):
-                raise ValueError("a policy proposes for tags and lays sealed plans, in its own name")
+            wished = _WISHES.decode(_ENCODE(wished))  # as it will be read from the journal: every field of its type
+            if not all(w.by == seat.name and (isinstance(w, Proposal) or w.sealed() == w) for w in wished):
+                raise ValueError("a policy proposes, and lays sealed plans, in its own name")
             wishes.extend(wished)
         except Exception:  # noqa: BLE001 - as above; the ladder hears of it
             memories[seat.name] = None
@@ -149,8 +151,8 @@ def decide(
     line: Line, state: State, frame: Frame, events: Sequence[Event], wishes: Sequence[Wish], failed: tuple[str, ...]
 ) -> tuple[State, Decision]:
     """Fold tick and events into the ladder, then judge what was proposed. `frame` is complete, on the line's table."""
-    last, trouble = _overrides(state, frame)
-    trouble.update((name, "policy-failed") for name in failed if name in state.rungs)
+    last, lost = _overrides(state, frame)
+    trouble = lost | {name: "policy-failed" for name in failed if name in state.rungs}
     rungs, changes = _climb(line, state, frame, trouble)
     heard = tuple([Heard(event, _hear(line, rungs, changes, event, frame.at, state.tick)) for event in events])
     plans = tuple([wish for wish in wishes if isinstance(wish, MovePlan)])
@@ -164,9 +166,8 @@ def decide(
     verdicts = judge(Context(frame, writers, last, line.period), asked, line.rules)
     writes = tuple([i for i, v in enumerate(verdicts) if v.allowed is not None and writers[v.proposal.by].may_write])
     asks = tuple(ask for s in line.seats for ask in ladder.asks(rungs[s.name], s.terms, s.name))
-    levels = tuple([rung.level for rung in rungs.values()])
-    seen = (state.tick, frame.at, frame.digest(), frame.columns(line.named))
-    decision = Decision(*seen, heard, plans, verdicts, levels, tuple(changes), asks, writes, failed)
+    seen, levels = (state.tick, frame.at, frame.digest(), frame.columns(line.named)), [rung.level for rung in rungs.values()]
+    decision = Decision(*seen, heard, plans, verdicts, tuple(levels), tuple(changes), asks, writes, failed)
     origin = {(tag := verdicts[i].proposal.tag): frame[tag] for i in writes} | state.origin if writes else state.origin
     return replace(state, rungs=rungs, last=last, origin=origin), decision
 
@@ -178,14 +179,13 @@ def _overrides(state: State, frame: Frame) -> tuple[Held, dict[str, str]]:
 
 
 def _climb(line: Line, state: State, frame: Frame, trouble: Mapping[str, str]) -> tuple[Rungs, list[Change]]:
-    rungs: Rungs = {}
-    changes: list[Change] = []
+    rungs, changes = Rungs(), list[Change]()
     for seat in line.seats:
         rung, aborted = ladder.watch(state.rungs[seat.name], frame)
         asked, vetoed, before = state.signals.get(seat.name, (0, 0, ""))
         fresh = all(map(frame.fresh, seat.needs))
         rung, reason = ladder.fold(rung, seat.terms, fresh, asked, vetoed)
-        reason = before or trouble.get(seat.name, "") or aborted or reason
+        reason = min(filter(None, (before, trouble.get(seat.name), aborted, reason)), key=ladder.FALLS.__getitem__, default="")
         if reason:
             rung, fallen = ladder.fall(rung, state.tick, reason, seat.name)
             changes += fallen
@@ -207,8 +207,7 @@ def _hear(line: Line, rungs: Rungs, changes: list[Change], event: Event, at: int
 
 def _fall_back(line: Line, rungs: Rungs, last: Held, origin: Mapping[str, float], frame: Frame) -> tuple[Held, list[Proposal]]:
     """Return what we go on holding, and the way back for tags whose policy may no longer write."""
-    held: Held = {}
-    back: list[Proposal] = []
+    held, back = Held(), list[Proposal]()
     for tag, applied in last.items():
         rule = line.fallback.get(tag, Fallback())
         if rule.action == "hold" or any(tag in s.tags and rungs[s.name].level >= Level.CONFIRM for s in line.seats):
@@ -217,7 +216,7 @@ def _fall_back(line: Line, rungs: Rungs, last: Held, origin: Mapping[str, float]
             held[tag] = applied
             reach = rule.per_hour * line.period / HOUR
             value = min(max(origin[tag], frame[tag] - reach), frame[tag] + reach)
-            back.append(Proposal(tag, value, f"back to {origin[tag]:g}, which stood before the first move", FALLBACK))
+            back.append(Proposal(tag, value, f"back to {origin[tag]:g}, which stood before the first move", FALLBACK, plan=tag))
     return held, back
 
 
@@ -259,6 +258,8 @@ async def run(
     due = last.at + line.period if last else clock.now()
     while state.tick < ticks and not stop():
         await clock.until(due)
+        if stop():
+            break
         frame = await plant.read()
         state, decision, frame = step(line, state, frame, inbox.drain(frame.at, last))
         journal.append(decision)

@@ -155,7 +155,7 @@ class Frame:
         return Frame(at, table, *(np.frombuffer(column, kind) for column, kind in zip(columns, kinds, strict=True)))
 
 
-class Proposal(_Line, frozen=True):
+class Proposal(_Line, frozen=True, tag="proposal"):
     """A wish to set one tag to one value (in the tag's unit); it has no power of its own."""
 
     tag: str
@@ -168,7 +168,7 @@ class Proposal(_Line, frozen=True):
     plan: str = ""  # id of the MovePlan that it carries out, if any
 
 
-class MovePlan(_Line, frozen=True):
+class MovePlan(_Line, frozen=True, tag="plan"):
     """What a person approves: a whole move, not every tick of it."""
 
     id: str  # see `sealed`

@@ -100,7 +100,7 @@ def blocks_of(plan: Plan, rows: Iterable[Row], period: int) -> list[Block]:
 def _why_not(plan: Plan, i: int, arm: Arm, used: list[Row], planned: float) -> str:
     if i < plan.commissioning:
         return "commissioning"
-    if len(used) < plan.least * planned:
+    if not used or len(used) < plan.least * planned:
         return "too few ticks"
     stands = sum(all(math.isclose(row.values[tag], v, rel_tol=1e-6) for tag, v in plan.targets.items()) for row in used) / len(
         used

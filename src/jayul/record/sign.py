@@ -36,6 +36,8 @@ class Signer:
 
         Raises ValueError if the key file is damaged, OSError if the folder cannot be used.
         """
+        if "/" in name or "\0" in name or name.startswith("."):
+            raise ValueError(f"'{name}' cannot be the name of a key")
         path = key_folder() / f"{name}.key"
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -16,6 +16,6 @@ def within_plan(context: Context, proposal: Proposal) -> Verdict | None:
     if context.frame.at > plan.expires:
         return refuse(proposal, "plan", f"plan {plan.id} has expired")
     now, target = context.now(proposal), plan.targets[proposal.tag]
-    reach = plan.ramp[proposal.tag] * context.period / HOUR
+    reach = plan.ramp.get(proposal.tag, 0.0) * context.period / HOUR
     low, high = max(min(now, target), now - reach), min(max(now, target), now + reach)
     return narrow(proposal, low, high, "plan", f"plan {plan.id}: ramp to {target:g}")
