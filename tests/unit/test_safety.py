@@ -133,8 +133,9 @@ def test_an_approved_plan_can_be_rejected_while_it_runs() -> None:
 
 
 def test_the_conformance_check_finds_a_rule_that_widens() -> None:
-    def always(context: Context, proposal: Proposal) -> Verdict | None:
-        return None if proposal.value == 1000.0 else Verdict(proposal, 1000.0, "x", "y")
+    def strides(context: Context, proposal: Proposal) -> Verdict | None:
+        now = context.now(proposal)
+        return Verdict(proposal, now + 2.0, "x", "y") if 0 < proposal.value - now < 1 else None
 
     with pytest.raises(AssertionError, match="widened"):
-        check_rule(always)
+        check_rule(strides)
