@@ -141,8 +141,6 @@ def test_find_line_takes_the_first_of_two():
     assert find_line("[a]\nx = 1\n[b]\nx = 2\n[a]\nx = 3\n", ["a", "x"]) == 2
 
 
-STILL = pytest.mark.xfail(reason="find_line does not see this yet", strict=False)  # take it out where it is mended
-
 # text, path, line: what only looks like TOML, or is written in another way
 ODD: list[Any] = [
     # lists over several lines
@@ -171,9 +169,9 @@ ODD: list[Any] = [
     ('x = """\r\n[t]\r\n"""\r\ny = 1\r\n', ["y"], 4),
     ('x = ["""\n]\ny = 1\n""", 2]\ny = 3\n', ["y"], 5),
     ('x = """\nsay "hi" and don\'t\n[t]\n"""\ny = 1\n', ["y"], 5),
-    pytest.param("x = '''it's'''\ny = 1\n", ["y"], 2, marks=STILL),
-    pytest.param('x = """it\'s""" # it\'s\ny = 1\n', ["y"], 2, marks=STILL),
-    pytest.param('x = """a\\"""b"""\ny = 1\n', ["y"], 2, marks=STILL),
+    ("x = '''it's'''\ny = 1\n", ["y"], 2),
+    ('x = """it\'s""" # it\'s\ny = 1\n', ["y"], 2),
+    ('x = """a\\"""b"""\ny = 1\n', ["y"], 2),
     # names with quotes, signs and brackets
     ('["a\\"b"]\nx = 1\n', ['a"b', "x"], 2),
     ('[t]\n"a\\"b" = 1\n', ["t", 'a"b'], 2),

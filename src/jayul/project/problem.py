@@ -77,6 +77,7 @@ def find_line(text: str, path: Sequence[str | int]) -> int:
 _NAME = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[\w-]+)"""
 _KEY = re.compile(rf"\s*({_NAME}(?:\s*\.\s*{_NAME})*)\s*=")
 _HEADER = re.compile(rf"\s*(\[\[?)\s*({_NAME}(?:\s*\.\s*{_NAME})*)\s*\]\]?\s*(#.*)?$")
+_CLOSE = {'"""': re.compile(r'(?:[^\\]|\\.)*?"{3,5}'), "'''": re.compile(r".*?'{3,5}")}
 _MARK = re.compile(r"""\"{3}|'{3}|"(?:[^"\\]|\\.)*"|'[^']*'|[#=\[\]{}]""")
 
 
@@ -87,9 +88,11 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
         if not quote and not depth:
             yield number, line.rstrip("\r")
         value = depth > 0
-        for mark in _MARK.findall(line):
-            if quote or mark in ('"""', "'''"):
-                quote = mark if not quote else "" if mark == quote else quote
+        at = 0
+        while found := (_CLOSE[quote].match(line, at) if quote else _MARK.search(line, at)):
+            at, mark = found.end(), found[0]
+            if quote or mark in _CLOSE:
+                quote = "" if quote else mark
             elif mark == "#":
                 break
             elif mark == "=":
