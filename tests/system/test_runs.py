@@ -15,10 +15,14 @@ import pytest
 
 from jayul.conform.breakage import killed_between
 from jayul.conform.crash import make_project
+from jayul.core.types import Event
+from jayul.plant.sim.people import NAME
 from jayul.project.look import replay
 from jayul.project.people import new_key
 from jayul.project.run import Options, execute, ticks_of
 from jayul.record.files import OsFiles
+from jayul.record.inbox import SqliteInbox
+from jayul.record.sign import Signer, new_id, signed
 
 
 def jayul(*arguments: object, check: int = 0, **options) -> dict:
@@ -139,6 +143,14 @@ def with_people(project: Path, *, key: str) -> None:
     path.write_text("\n".join(lines).replace("[people]", person), encoding="utf-8")
 
 
+def forge(out: Path, level: str, since: int, *, by: str, key: str) -> None:
+    """Put a signature into the inbox past the command line, in somebody's name, with somebody's key."""
+    event = Event("signature", by, 0, {"policy": "preheat", "level": level, "since": since}, new_id())
+    inbox = SqliteInbox(out / "state.db")
+    inbox.put(signed(event, Signer.open(f"person-{key}")))
+    inbox.close()
+
+
 def test_a_person_signs_and_approves_and_nobody_else_can(small_project: Path, tmp_path: Path) -> None:
     with_people(small_project, key=new_key("Kim"))
     new_key("Lee")
@@ -151,7 +163,10 @@ def test_a_person_signs_and_approves_and_nobody_else_can(small_project: Path, tm
 
     assert on(0)["level_now"] == {"preheat": "record"}
     for level in ("shadow", "advise", "confirm"):
-        jayul("sign", out, f"preheat:{level}", "--by", "Lee")
+        jayul("sign", out, f"preheat:{level}", "--by", "Lee", check=2)
+        since = jayul("status", out)["asks"][0]["since"]
+        forge(out, level, since, by="Lee", key="Lee")
+        forge(out, level, since, by="Kim", key="Lee")
         before = on(2)
         assert before["level_now"] != {"preheat": level}
         jayul("sign", out, f"preheat:{level}", "--by", "Kim")
@@ -164,7 +179,7 @@ def test_a_person_signs_and_approves_and_nobody_else_can(small_project: Path, tm
     done = on(5)
     assert done["tags"]["TIC1.SP"]["applied"] == 5
     assert not done["signatures_simulated"]
-    assert done["events_refused"] == {"not-authorised": 3}
+    assert done["events_refused"] == {"not-authorised": 3, "signature-invalid": 3}
     jayul("sign", out, "--demote", "preheat", "--by", "Kim", "--reason", "maintenance")
     assert on(2)["level_now"] == {"preheat": "record"}
     assert {h.event.by for t in ticks_of(OsFiles(out / "journal")) for h in t.decision.events} == {"Kim", "Lee"}
@@ -172,10 +187,6 @@ def test_a_person_signs_and_approves_and_nobody_else_can(small_project: Path, tm
 
 
 def test_evidence_takes_a_policy_to_auto_and_evidence_against_takes_it_down(small_project: Path, tmp_path: Path) -> None:
-    from jayul.core.types import Event
-    from jayul.plant.sim.people import NAME
-    from jayul.record.inbox import SqliteInbox
-
     def evidence(passed: bool, name: str) -> Event:
         body = {"policy": "preheat", "name": "proven", "passed": passed, "test": True}
         return Event("evidence", NAME, 0, body, name)

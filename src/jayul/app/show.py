@@ -263,7 +263,16 @@ def status(console: Console, out: Path, s: Status) -> None:
             rule = _(RULES.get(row.rule, row.rule)) if row.rule else "–"
             table.add_row(row.tag, row.by, number(row.asked), number(row.allowed), number(row.applied), rule)
         console.print(table)
+    plans = {plan.id: plan for plan in s.plans}
     for ask in s.asks:
+        if plan := plans.get(ask.subject):
+            console.print(_("Plan {id}: {reason}").format(id=plan.id, reason=plan.reason), highlight=False)
+            for tag, value in plan.targets.items():
+                text = _("  {tag} to {value}, at most {rate} an hour")
+                console.print(text.format(tag=tag, value=number(value), rate=number(plan.ramp[tag])), highlight=False)
+            for tag, low, high in plan.abort:
+                text = _("  ends if {tag} leaves {low} to {high}")
+                console.print(text.format(tag=tag, low=number(low), high=number(high)), highlight=False)
         text = _("Waits for a person: {kind} {subject}")
         console.print(text.format(kind=_(KINDS[ask.kind]), subject=f"{ask.policy}:{ask.subject}"), highlight=False)
     if s.asks:

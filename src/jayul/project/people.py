@@ -8,6 +8,7 @@ from typing import Any
 from jayul.core.clock import today
 from jayul.core.types import Event
 from jayul.project.look import status
+from jayul.project.manifest import parse_canonical
 from jayul.project.problem import N_
 from jayul.project.run import refuse
 from jayul.record.inbox import SqliteInbox
@@ -29,6 +30,12 @@ def hand_in(out: Path, ask: str | None, *, by: str, reject: bool = False, demote
     now = status(out)
     if not by:
         raise refuse("--by", N_("say who you are, as in [people]"))
+    if now.complete:
+        raise refuse(out, N_("this run is complete; nobody takes the act any more"))
+    known_people = [person.name for person in parse_canonical(now.header.manifest).people.person]
+    if demote is None and by not in known_people:
+        message = N_("'{name}' is not in [people] of this run; there are: {known}")
+        raise refuse("--by", message, name=by, known=", ".join(known_people) or "-")
     body: dict[str, Any] = {"reason": reason} if reason else {}
     if demote is not None:
         if demote not in now.header.policies:
@@ -43,6 +50,10 @@ def hand_in(out: Path, ask: str | None, *, by: str, reject: bool = False, demote
             known = ", ".join(waiting) or "-"
             raise refuse(out, N_("'{ask}' does not wait for a person now; there waits: {known}"), ask=ask or "", known=known)
         found = waiting[ask]
+        if reject and found.kind == "signature":
+            raise refuse(
+                "--reject", N_("only a plan is rejected; leave a level unsigned, or take the policy down with --demote")
+            )
         kind = "rejection" if reject else found.kind
         body["policy"] = found.policy
         body |= {"level": found.subject, "since": found.since} if kind == "signature" else {"plan": found.subject}
