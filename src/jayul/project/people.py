@@ -32,10 +32,6 @@ def hand_in(out: Path, ask: str | None, *, by: str, reject: bool = False, demote
         raise refuse("--by", N_("say who you are, as in [people]"))
     if now.complete:
         raise refuse(out, N_("this run is complete; nobody takes the act any more"))
-    known_people = [person.name for person in parse_canonical(now.header.manifest).people.person]
-    if demote is None and by not in known_people:
-        message = N_("'{name}' is not in [people] of this run; there are: {known}")
-        raise refuse("--by", message, name=by, known=", ".join(known_people) or "-")
     body: dict[str, Any] = {"reason": reason} if reason else {}
     if demote is not None:
         if demote not in now.header.policies:
@@ -57,6 +53,10 @@ def hand_in(out: Path, ask: str | None, *, by: str, reject: bool = False, demote
         kind = "rejection" if reject else found.kind
         body["policy"] = found.policy
         body |= {"level": found.subject, "since": found.since} if kind == "signature" else {"plan": found.subject}
+    known_people = [person.name for person in parse_canonical(now.header.manifest).people.person]
+    if demote is None and by not in known_people:
+        message = N_("'{name}' is not in [people] of this run; there are: {known}")
+        raise refuse("--by", message, name=by, known=", ".join(known_people) or "-")
     event = Event(kind, by, today(), body, new_id())
     if kind != "demotion":
         event = signed(event, Signer.open(f"person-{by}"))
