@@ -74,6 +74,22 @@ def test_interrupted_runs_end_at_the_same_head(small_project: Path, tmp_path: Pa
     assert pq.read_table(tmp_path / "parts" / "history").num_rows == pq.read_table(tmp_path / "whole" / "history").num_rows
 
 
+def test_several_targets_replay_whatever_their_order_in_the_manifest(small_project: Path, tmp_path: Path) -> None:
+    path = small_project / "jayul.toml"
+    text = path.read_text(encoding="utf-8")
+    for old, new in (
+        ('writes = ["TIC1.SP"]', 'writes = ["TIC1.SP", "LIC1.SP"]'),
+        ('target = { "TIC1.SP" = 62.0 }', 'target = { "TIC1.SP" = 62.0, "LIC1.SP" = 55.0 }'),
+        ('per_hour = { "TIC1.SP" = 30.0 }', 'per_hour = { "TIC1.SP" = 30.0, "LIC1.SP" = 20.0 }'),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
+    done = execute(small_project, tmp_path / "out", Options(history=False)).summary
+    assert done.tags["LIC1.SP"].applied > 10
+    assert replay(tmp_path / "out", full=True).differing == 0
+
+
 def test_ctrl_c_stops_at_the_end_of_a_tick_and_the_same_command_goes_on(tmp_path: Path) -> None:
     project = make_project(tmp_path / "p", 40.0, "tick")
     read, write = os.pipe()

@@ -200,7 +200,7 @@ def test_setpoint_moves_several_tags_each_at_its_own_pace():
     config = SetpointConfig({"SP": 51.0, "LV": 60.0}, {"SP": 60.0, "LV": 600.0})
     policy, plan = setpoint(config, setting("SP", "LV"))
     state, wishes = policy(None, frame(0), plan)
-    assert [(p.tag, p.value) for p in split(wishes)[1]] == [("SP", 51.0), ("LV", 40.0)]
+    assert [(p.tag, p.value) for p in split(wishes)[1]] == [("LV", 40.0), ("SP", 51.0)], "in the order of names"
     _, wishes = policy(state, frame(1, 51.0, 40.0), plan)
     assert [(p.tag, p.value) for p in split(wishes)[1]] == [("LV", 50.0)]
 

@@ -182,7 +182,7 @@ class MovePlan(_Line, frozen=True, tag="plan"):
 
     def sealed(self) -> MovePlan:
         """Return the plan with the digest of everything else in it as its id: an approval of it is bound to all of that."""
-        return replace(self, id=hashlib.sha256(msgspec.msgpack.encode(replace(self, id=""))).hexdigest()[:16])
+        return replace(self, id=hashlib.sha256(msgspec.msgpack.encode(replace(self, id=""), order="sorted")).hexdigest()[:16])
 
 
 class Verdict(_Line, frozen=True):

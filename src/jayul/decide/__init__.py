@@ -66,6 +66,7 @@ def reached(frame: Frame, targets: Mapping[str, float]) -> bool:
 def lay(setting: Setting, move: Move, targets: dict[str, float], reason: str, start: int, expires: int) -> MovePlan:
     """Make the move plan from a move to these targets; times in ns."""
     abort = tuple((limit.tag, limit.low, limit.high) for limit in move.abort)
+    targets = dict(sorted(targets.items()))  # whatever the order of the manifest: a replay reads it sorted
     ramp = {tag: move.per_hour[tag] for tag in targets}
     return MovePlan("", setting.name, targets, ramp, reason, start, expires, abort).sealed()
 
