@@ -90,6 +90,16 @@ def test_several_targets_replay_whatever_their_order_in_the_manifest(small_proje
     assert replay(tmp_path / "out", full=True).differing == 0
 
 
+def test_a_run_in_which_a_model_failed_replays_without_a_difference(small_project: Path, tmp_path: Path) -> None:
+    path = small_project / "jayul.toml"
+    more = '[[model]]\nkind = "formula"\nname = "high"\nformula = { high = "mean(JI1.PV * 3e305 + JI1.PV * 3e305, 2 min)" }\n'
+    path.write_text(path.read_text(encoding="utf-8").replace("[guard]", more + "[guard]", 1), encoding="utf-8")
+    execute(small_project, tmp_path / "out", Options(history=False))
+    assert any("high" in tick.decision.failed for tick in ticks_of(OsFiles(tmp_path / "out" / "journal")))
+    for full in (False, True):
+        assert replay(tmp_path / "out", full=full).differing == 0
+
+
 def test_ctrl_c_stops_at_the_end_of_a_tick_and_the_same_command_goes_on(tmp_path: Path) -> None:
     project = make_project(tmp_path / "p", 40.0, "tick")
     read, write = os.pipe()

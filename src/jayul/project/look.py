@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from jayul.core.clock import Sim
 from jayul.core.loop import Seat, run
-from jayul.core.types import Ask, Frame, MovePlan, Proposal
+from jayul.core.types import Ask, Frame, MovePlan, Proposal, Reading, Tag
 from jayul.plant.journal import Compare, JournalInbox, JournalPlant, Tape
 from jayul.project.problem import N_
 from jayul.project.run import Watch, read_header, read_summary, refuse, ticks_of
@@ -102,7 +102,8 @@ def replay(out: Path, *, full: bool = False, progress: Watch = lambda done, tota
     line, kept = replay_line(header, full=full)
     tape, found = Tape(ticks_of(files)), list[tuple[int, str]]()
     if not full:
-        line = replace(line, seats=tuple(replace(seat, policy=_playback(seat, tape)) for seat in line.seats))
+        models = {name: (_Silent(name, tape), None) for name in line.models}
+        line = replace(line, models=models, seats=tuple(replace(seat, policy=_playback(seat, tape)) for seat in line.seats))
     journal = Compare(tape, lambda tick, what: found.append((tick, what)), whole_frame=False)
     clock = Sim(0, header.seed)
     asyncio.run(
@@ -113,6 +114,25 @@ def replay(out: Path, *, full: bool = False, progress: Watch = lambda done, tota
     )  # fmt: skip
     first = f"tick {found[0][0]}: {found[0][1]}" if found else ""
     return Replayed(count, len({tick for tick, _ in found}), full, first)
+
+
+class _Silent:
+    """A model whose readings stand in the recorded frame already; it fails where it failed then."""
+
+    tags: tuple[Tag, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    def __init__(self, name: str, tape: Tape) -> None:
+        self._name, self._tape = name, tape
+
+    def learn(self, frames: Sequence[Frame]) -> None:
+        """Learn nothing."""
+
+    def infer(self, state: None, frame: Frame) -> tuple[None, Sequence[Reading]]:  # noqa: ARG002 - the shape of a model
+        """Derive nothing."""
+        if self._tape.tick is not None and self._name in self._tape.tick.decision.failed:
+            raise RuntimeError("it failed then, too")
+        return None, ()
 
 
 def _playback(seat: Seat, tape: Tape) -> Any:

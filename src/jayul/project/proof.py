@@ -96,8 +96,10 @@ def _proof(effect: Effect) -> Proof:
 
 def _fault(out: Path, project: Path, seed: int, alarm: str) -> Fault | None:
     """Hold the alarms against the disturbance that the simulated plant knows it had."""
-    plant = wire(load(project), project, seed).plant
-    if not alarm or not isinstance(plant, Disturbed) or not plant.drawn:
+    if not alarm:
+        return None
+    plant = wire(load(project), project if project.is_dir() else project.parent, seed).plant
+    if not isinstance(plant, Disturbed) or not plant.drawn:
         return None
     (number, begin, end), files = plant.drawn[0], OsFiles(out / "journal", create=False)
     kept, model = TagTable(header_of(out, files).tags), alarm.rsplit(".", 1)[0]

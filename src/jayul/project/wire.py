@@ -356,7 +356,7 @@ def _fallback_of(manifest: Manifest, tag: str) -> Fallback:
 def replay_line(header: Header, *, full: bool) -> tuple[Line, TagTable]:
     """Wire a line over the tags that a journal kept. Returns also those tags. Raises ManifestError.
 
-    `full`: models and policies of the manifest; else none of them, the caller plays back what they said.
+    `full`: they derive and propose anew; else the caller plays back what they said.
     """
     manifest = parse_canonical(header.manifest)
     kept = TagTable(header.tags)
@@ -368,4 +368,4 @@ def replay_line(header: Header, *, full: bool) -> tuple[Line, TagTable]:
         order = np.array([line.table.index[name] for name in kept.names], dtype=np.int64)
         return msgspec.structs.replace(line, take=take, put=np.arange(len(plain.tags)), named=order), kept
     everything = np.arange(len(kept.tags))
-    return msgspec.structs.replace(line, table=kept, take=everything, put=everything, named=everything, models={}), kept
+    return msgspec.structs.replace(line, table=kept, take=everything, put=everything, named=everything), kept
