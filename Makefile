@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 SEED ?= 0
 
-.PHONY: setup demo test test-system check crash size bench docs i18n golden clean
+.PHONY: setup demo test test-system check crash size bench truth docs i18n golden clean
 
 setup: $(STAMP)
 
@@ -45,6 +45,9 @@ size: setup
 
 bench: setup
 	$(BIN)/python benchmarks/tick.py --seed $(SEED)
+
+truth: setup
+	$(BIN)/python benchmarks/tank_truth.py --seeds 100 --seed $(SEED)
 
 docs: setup
 	$(BIN)/python scripts/docs.py

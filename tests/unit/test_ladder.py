@@ -58,6 +58,7 @@ def offered(level=Level.CONFIRM, plan=PLAN, **more):
         (Rung(ticks=1, evidence={"loop check": True}), {"evidence": ("loop check",)}, {}),
         (Rung(ticks=1), {"evidence": ("loop check",)}, {"evidence loop check": (0.0, 1.0)}),
         (Rung(ticks=1, evidence={"loop check": False}), {"evidence": ("loop check",)}, {"evidence loop check": (0.0, 1.0)}),
+        (Rung(ticks=1, evidence={"proven": False, "loop check": True}), {}, {"evidence proven": (0.0, 1.0)}),
         (Rung(), {"proposals": 1}, {"ticks": (0, 1), "proposals": (0, 1)}),
     ],
 )

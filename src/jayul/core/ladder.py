@@ -89,7 +89,7 @@ def fall(rung: Rung, tick: int, reason: str, policy: str, by: str = "") -> tuple
 def missing(rung: Rung, terms: Terms) -> dict[str, tuple[float, float]]:
     """Return what the gate to the next level still lacks, as name -> (have, need); empty if it is passed.
 
-    `gate` (0, 1) means that no gate leads on from here.
+    `gate` (0, 1) means that no gate leads on from here. Evidence that stands against the policy closes every gate.
     """
     gate = terms.gates.get(Level(rung.level + 1)) if rung.level < Level.AUTO else None
     if gate is None:
@@ -99,7 +99,7 @@ def missing(rung: Rung, terms: Terms) -> dict[str, tuple[float, float]]:
     lacks: dict[str, tuple[float, float]] = {name: pair for name, pair in least.items() if pair[0] < pair[1]}
     if vetoes > gate.max_veto_rate:
         lacks["veto-rate"] = (vetoes, gate.max_veto_rate)
-    return lacks | {f"evidence {name}": (0.0, 1.0) for name in gate.evidence if not rung.evidence.get(name)}
+    return lacks | {f"evidence {n}": (0.0, 1.0) for n in (*gate.evidence, *rung.evidence) if not rung.evidence.get(n)}
 
 
 def asks(rung: Rung, terms: Terms, policy: str) -> tuple[Ask, ...]:

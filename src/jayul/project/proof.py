@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
 
 from jayul.core.expr import duration
 from jayul.core.types import Frame, TagTable
 from jayul.project.look import header_of
 from jayul.project.manifest import load, parse_canonical
+from jayul.project.monitor import Rows
 from jayul.project.problem import N_
 from jayul.project.run import Result, refuse, ticks_of, write_summary
 from jayul.project.summary import Arms, Fault, Proof
 from jayul.project.wire import wire
-from jayul.prove.effect import Effect, Row, blocks_of, judge
+from jayul.prove.effect import Effect, blocks_of, judge
 from jayul.prove.plan import Plan
 from jayul.record.files import OsFiles
 
@@ -48,15 +47,12 @@ def measure(out: Path) -> Effect:
     return judge(plan, blocks_of(plan, rows_of(files, TagTable(header.tags), plan), period))
 
 
-def rows_of(files: OsFiles, kept: TagTable, plan: Plan) -> Iterator[Row]:
-    """Read the tags that a plan needs, tick by tick; NaN where a value was not good."""
-    names = {plan.kpi, *plan.targets, *plan.drivers, *(h.tag for h in plan.held), *(limit.tag for limit in plan.limits)}
-    names |= {plan.alarm} if plan.alarm else set()
-    at = {name: kept.index[name] for name in sorted(names)}
+def rows_of(files: OsFiles, kept: TagTable, plan: Plan) -> Rows:
+    """Read the tags that a plan needs from a journal."""
+    rows = Rows(plan, kept)
     for decision, _ in ticks_of(files):
-        frame = Frame.from_columns(decision.at, kept, decision.columns)
-        value = np.where(frame.status < 0x4000_0000, frame.value, np.nan).tolist()
-        yield Row(decision.at, {name: value[i] for name, i in at.items()})
+        rows.add(decision)
+    return rows
 
 
 def conclude(result: Result, project: Path) -> Result:

@@ -17,16 +17,18 @@ import msgspec
 from jayul.core.clock import Sim, monotonic
 from jayul.core.ladder import missing
 from jayul.core.loop import State, run, settle, step
-from jayul.core.types import Decision, Frame, Outcome
+from jayul.core.types import Decision, Frame, Outcome, TagTable
 from jayul.plant.journal import Compare, Diverged, JournalInbox, JournalPlant, Rejoin, Rewindable, Tape, Tick, read_back
 from jayul.plant.sim.people import SimulatedPeople
 from jayul.project.manifest import load
+from jayul.project.monitor import ProofMonitor
 from jayul.project.problem import N_, ManifestError, Problem
 from jayul.project.summary import Summary, Tally
 from jayul.project.wire import Wired, replay_line, wire
+from jayul.prove.plan import Plan
 from jayul.record.files import Files, OsFiles, write_whole
 from jayul.record.history import History
-from jayul.record.inbox import Several, SqliteInbox
+from jayul.record.inbox import Several, SqliteInbox, by_inbox
 from jayul.record.journal import Head, Header, Scan, Writer
 from jayul.record.sign import Signer
 from jayul.record.verify import Checked
@@ -148,7 +150,7 @@ def _look(files: Files, public: str) -> _Past:
     for _, entry in checked:
         if isinstance(entry, Decision):
             ticks, open_ = ticks + 1, True
-            inbox += sum(not heard.event.id.startswith("sim-") for heard in entry.events)
+            inbox += sum(by_inbox(heard.event) for heard in entry.events)
         elif isinstance(entry, Outcome):
             open_ = False
     return _Past(checked.scan, ticks, inbox, open_)
@@ -169,14 +171,19 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
     tally = Tally(wired.line.table, wired.header.policies, tuple({name for seat in wired.line.seats for name in seat.needs}))
     history = History(out / "history") if options.history else None
 
+    monitor = _monitor(wired)
+
     def watch(frame: Frame, decision: Decision, outcome: Outcome) -> None:
         tally.add(frame, decision, outcome)
+        if monitor is not None:
+            monitor.add(decision)
         if history is not None:
             history.add(frame, decision, outcome)
         options.progress(decision.tick + 1, total)
 
     sqlite = SqliteInbox(out / "state.db", past.from_inbox)
-    inbox = Several([sqlite, SimulatedPeople()] if wired.manifest.people.simulated else [sqlite])
+    people = [SimulatedPeople()] if wired.manifest.people.simulated else []
+    inbox = Several([sqlite, *people, *([monitor] if monitor else [])])
     writer = Writer(
         files, wired.header, signer, commit=wired.manifest.run.commit, scan=past.scan, acknowledge=options.acknowledge
     )  # fmt: skip
@@ -204,6 +211,13 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
     summary = _summary(wired, tally, state, head, total, monotonic() - began)
     write_summary(out, summary)
     return Result(summary, out, "resumed" if header else "fresh", tuple(closed), past.scan.torn[2] if past.scan.torn else 0)
+
+
+def _monitor(wired: Wired) -> ProofMonitor | None:
+    if not wired.header.proof:
+        return None
+    plan = msgspec.json.decode(wired.header.proof, type=Plan)
+    return ProofMonitor(plan, TagTable(wired.header.tags), wired.line.period)
 
 
 async def _recover(

@@ -26,7 +26,7 @@ from jayul.learn.formula import FormulaConfig, formula
 from jayul.plant.errors import Refused, Unreachable
 from jayul.plant.journal import Rewindable
 from jayul.plant.sim.people import NAME as SIMULATED
-from jayul.project import kinds
+from jayul.project import kinds, monitor
 from jayul.project.manifest import Manifest, PolicySection, parse_canonical
 from jayul.project.problem import N_, nearest
 from jayul.prove.plan import Held, Plan
@@ -179,7 +179,7 @@ def _check_people(manifest: Manifest, plant: Plant) -> None:
         message = N_("simulated signatures are accepted with a simulated plant only; name people with roles and keys instead")
         manifest.fail(["people", "simulated"], message)
     for i, person in enumerate(manifest.people.person):
-        if [p.name for p in manifest.people.person].count(person.name) > 1 or person.name == SIMULATED:
+        if [p.name for p in manifest.people.person].count(person.name) > 1 or person.name in (SIMULATED, monitor.NAME):
             manifest.fail(["people", "person", i, "name"], N_("the name '{name}' is taken"), name=person.name)
         if person.key and not _is_key(person.key):
             message = N_("not a public key of 64 hexadecimal digits; make one with: jayul sign --new-key {name}")
@@ -210,7 +210,7 @@ def _admit(manifest: Manifest) -> Callable[[Event], str]:
         roles[SIMULATED] = ("engineer", "operator")
 
     def admit(event: Event) -> str:
-        if event.kind in UNSIGNED:
+        if event.kind in UNSIGNED or (event.by == monitor.NAME and event.id == monitor.ID):
             return ""
         if event.kind in ROLES and not set(ROLES[event.kind]) & set(roles.get(event.by, ())):
             return "not-authorised"

@@ -49,9 +49,14 @@ class SqliteInbox:
         self._db.close()
 
 
+def by_inbox(event: Event) -> bool:
+    """Say whether an event came by the file: simulated people (`sim-`) and monitors (`mon-`) speak within the process."""
+    return not event.id.startswith(("sim-", "mon-"))
+
+
 def _own(event: Event) -> Event:
-    """Keep apart what came by the inbox from simulated people, whatever it calls itself: the journal counts by it."""
-    return replace(event, id=f"inbox-{event.id}") if event.id.startswith("sim-") else event
+    """Keep apart what came by the file, whatever it calls itself: the journal counts by it, and monitors need no signature."""
+    return event if by_inbox(event) else replace(event, id=f"inbox-{event.id}")
 
 
 class Several:

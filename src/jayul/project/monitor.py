@@ -1,0 +1,76 @@
+"""The proof's monitor: once the last block is over it hands in what came of the plan, as evidence or, without one, as a note.
+
+It is an inbox that sees every finished tick. What it says depends on the journalled ticks alone, so a run comes out the same
+however often it is interrupted. It speaks from within this process only: its ids cannot come by the inbox file.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from jayul.core.types import Decision, Event, Frame, TagTable
+from jayul.prove.effect import Effect, Row, blocks_of, judge
+from jayul.prove.plan import Plan
+
+NAME = "proof monitor"
+ID = "mon-proof"
+EVIDENCE = "proven"  # the name that a gate asks for
+
+
+def tags_of(plan: Plan) -> tuple[str, ...]:
+    """Return the tags that a plan needs, sorted."""
+    names = {plan.kpi, *plan.targets, *plan.drivers, *(h.tag for h in plan.held), *(limit.tag for limit in plan.limits)}
+    return tuple(sorted(names | ({plan.alarm} if plan.alarm else set())))
+
+
+class Rows:
+    """The tags of a plan, tick by tick, NaN where a value was not good; 8 bytes a value."""
+
+    def __init__(self, plan: Plan, kept: TagTable) -> None:
+        self._names, self._kept = tags_of(plan), kept
+        self._take = np.array([kept.index[name] for name in self._names])
+        self._at, self._values = array("q"), array("d")
+
+    def add(self, decision: Decision) -> None:
+        """Take one tick."""
+        frame = Frame.from_columns(decision.at, self._kept, decision.columns)
+        self._at.append(decision.at)
+        self._values.extend(np.where(frame.status < 0x4000_0000, frame.value, np.nan)[self._take].tolist())
+
+    def __iter__(self) -> Iterator[Row]:
+        n = len(self._names)
+        for i, at in enumerate(self._at):
+            yield Row(at, dict(zip(self._names, self._values[i * n : (i + 1) * n], strict=True)))
+
+
+class ProofMonitor:
+    """The inbox; `add` gets every finished tick, also those that are folded or done again after a restart. `period` in ns."""
+
+    def __init__(self, plan: Plan, kept: TagTable, period: int) -> None:
+        self._plan, self._period, self._rows = plan, period, Rows(plan, kept)
+        self._said, self._over = False, False
+
+    def add(self, decision: Decision) -> None:
+        """Take one finished tick."""
+        self._said = self._said or any(heard.event.id == ID for heard in decision.events)
+        self._over = decision.at >= self._plan.end
+        if not self._over:
+            self._rows.add(decision)
+
+    def drain(self, at: int, last: Decision | None) -> Sequence[Event]:  # noqa: ARG002 - the shape of an inbox
+        """Return the one event, in the tick after the last block."""
+        if self._said or not self._over:
+            return ()
+        effect = judge(self._plan, blocks_of(self._plan, self._rows, self._period))
+        return [Event("evidence" if effect.conclusion in ("proven", "worse") else "note", NAME, at, self._body(effect), ID)]
+
+    def _body(self, effect: Effect) -> dict[str, Any]:
+        value, low, high = effect.benefit or (None, None, None)
+        return {
+            "policy": self._plan.policy, "name": EVIDENCE, "passed": effect.conclusion == "proven", "value": value, "low": low,
+            "high": high, "unit": "%", "conclusion": effect.conclusion, "reasons": list(effect.reasons), "plan": effect.plan,
+        }  # fmt: skip
