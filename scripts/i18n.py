@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import ast
 import io
-import re
 import string
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jinja2
 from babel.messages.catalog import Catalog, Message
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
+from jinja2.ext import extract_from_ast
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "jayul"
@@ -49,7 +50,8 @@ def texts(path: Path) -> Iterator[str]:
     """Yield the constant texts that a source file or a template marks for translation, in order."""
     source = path.read_text(encoding="utf-8")
     if path.suffix == ".html":
-        yield from re.findall(r"""\b_\(\s*"([^"]+)"\s*\)""", source)
+        found = extract_from_ast(jinja2.Environment(autoescape=True).parse(source), ("_",))
+        yield from (text for _, _, text in found if isinstance(text, str))
         return
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     for call in sorted(calls, key=lambda call: (call.lineno, call.col_offset)):

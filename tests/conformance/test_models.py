@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 
 from jayul.core.clock import Sim
-from jayul.core.types import SECOND, Frame, Reading, Tag
+from jayul.core.types import BAD, GOOD, SECOND, Frame, Reading, Tag, TagTable
 from jayul.learn import Setting
+from jayul.learn.forecast import ForecastConfig, forecast
 from jayul.learn.formula import FormulaConfig, formula
 from jayul.learn.frozen import FrozenConfig, frozen
+from jayul.learn.pca import PcaConfig, pca
+from jayul.learn.softsensor import SoftsensorConfig, softsensor
 from jayul.plant.sim.tank import TAGS, Fault, TankConfig, tank
-from jayul.testing import START, check_model
+from jayul.testing import START, check_model, make_frame
 
 FORMULAS = {
     "cost": "JI1.PV * PRICE1 + JI2.PV * PRICE2",
@@ -52,6 +55,43 @@ def test_formula(config: TankConfig):
 @pytest.mark.parametrize("config", [TankConfig(), ILL], ids=["well", "ill"])
 def test_frozen(config: TankConfig):
     check_model(lambda: frozen(FrozenConfig(("TIC1.PV", "FI2.PV"), "5 min"), Setting("dead", TAGS)), recorded(config))
+
+
+TABLE = TagTable([Tag(name=name, unit="kW") for name in ("a", "b", "c", "SP")])
+
+
+def drifting(n: int, *, empty: range = range(0), ill: range = range(0), step: int = 10**9) -> list[Frame]:
+    """Make an hourly cycle with noise; `SP` moves at `step`, is empty in `empty`, and all is bad in `ill`."""
+    chance, found = np.random.default_rng(7), []
+    for i in range(n):
+        a, b = 5 * math.sin(i / 4) + chance.standard_normal(), chance.standard_normal()
+        values = {
+            "a": a,
+            "b": b,
+            "c": a - b + 0.1 * chance.standard_normal(),
+            "SP": math.nan if i in empty else float(i >= step),
+        }
+        found.append(make_frame(TABLE, values, START + i * 3600 * SECOND, status=BAD if i in ill else GOOD))
+    return found
+
+
+@pytest.mark.parametrize("ill", [range(0), range(150, 155)], ids=["well", "ill"])
+def test_softsensor(ill: range):
+    config = SoftsensorConfig("c", ("a", "b"), train="80 h", test="40 h")
+    check_model(lambda: softsensor(config, Setting("s", TABLE)), drifting(180, ill=ill))
+
+
+@pytest.mark.parametrize("ill", [range(0), range(150, 155)], ids=["well", "ill"])
+@pytest.mark.parametrize("seasons", [("2 h",), ("4 h", "6 h")])
+def test_forecast(seasons: tuple[str, ...], ill: range):
+    config = ForecastConfig("a", "1 h", "3 h", seasons, first="135 h", window="200 h", refit="10 h", calibrate="100 h")
+    check_model(lambda: forecast(config, Setting("f", TABLE)), drifting(280, ill=ill))
+
+
+@pytest.mark.parametrize("empty", [range(0), range(90, 110), range(95, 96)], ids=["known", "empty", "empty once"])
+def test_pca(empty: range):
+    config = PcaConfig(("a", "b", "c"), ("SP",), settle="5 h", train="40 h", test="20 h")
+    check_model(lambda: pca(config, Setting("m", TABLE)), drifting(190, step=100, empty=empty))
 
 
 # models that are bad in one way

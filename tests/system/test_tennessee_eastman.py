@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,8 @@ from jayul.conform.breakage import write_project
 from jayul.core.clock import Sim
 from jayul.core.types import SECOND
 from jayul.plant.sim.tennessee_eastman import WRITABLE, Disturbance, EastmanConfig, tennessee_eastman
-from jayul.project.look import replay
+from jayul.project.look import check, replay
+from jayul.project.proof import measure
 from jayul.project.run import Options, execute
 from jayul.testing import check_plant
 
@@ -79,3 +83,32 @@ def test_an_interrupted_run_ends_at_the_same_head_and_replays(tmp_path: Path) ->
     execute(project, tmp_path / "parts", Options(history=False, ticks=100))
     assert execute(project, tmp_path / "parts", Options(history=False)).summary.head == whole.head
     assert replay(tmp_path / "parts", full=True).differing == 0
+
+
+def test_the_whole_demo_ends_with_a_proof_that_a_sceptic_can_hold_against_its_journal(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-m", "jayul", "demo", "tennessee-eastman", "--seed", "3", "--out", str(out)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    s = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert s["breaches"] == 0
+    assert s["benefit"]["conclusion"] == s["proof"]["conclusion"] == "proven"
+    assert s["kpi"]["active"] <= 0.72 * s["kpi"]["baseline"]
+    assert s["production"]["on"] >= 0.99 * s["production"]["off"]
+    assert abs(s["quality"]["on"] - s["quality"]["off"]) <= 1
+    assert s["limit_minutes"]["on"] <= s["limit_minutes"]["off"]
+    assert min(s["blocks"].values()) >= 4
+    assert s["fault"]["found_after_min"] is not None
+    assert len(s["fault"]["top"]) == 3
+    assert s["signatures_simulated"]
+    assert [step["after"] for step in s["levels"]][-1] == "auto"
+    assert s["models"]["cost"]["measured"]["ratio"] < 0.2
+    assert measure(out).benefit == (s["benefit"]["value"], s["benefit"]["low"], s["benefit"]["high"])
+    assert check(out, [s["head"]], None).ok
+    assert replay(out).differing == 0
+    for language in ("en", "ko"):
+        page = (out / "reports" / f"report.{language}.html").read_text(encoding="utf-8")
+        assert "http://" not in page.replace("http://www.w3.org", "")
+        assert page.count("<svg") == 2

@@ -205,6 +205,50 @@ def test_setpoint_moves_several_tags_each_at_its_own_pace():
     assert [(p.tag, p.value) for p in split(wishes)[1]] == [("LV", 50.0)]
 
 
+WATCHED = TagTable([*TABLE.tags, Tag(name="m.alarm", kind="derived")])
+
+
+def rung(minutes: float, alarm: float, *, sp: float = 50.0, age: int = 0, status: int = GOOD) -> Frame:
+    """Make a frame in which the alarm alone has this value, age and status."""
+    made = make_frame(WATCHED, {"SP": sp, "LV": 30.0, "PV": 20.0, "m.alarm": alarm}, START + round(minutes * MINUTE))
+    source, state, i = made.source_at.copy(), made.status.copy(), WATCHED.index["m.alarm"]
+    source[i], state[i] = made.at - age, status
+    return Frame(made.at, WATCHED, made.value, source, made.seen_at, state)
+
+
+QUIET = [
+    ("not 1", {"alarm": 0.0}), ("another state", {"alarm": 2.0}), ("not a number", {"alarm": float("nan")}),
+    ("stale", {"alarm": 1.0, "age": 2 * MINUTE}), ("bad", {"alarm": 1.0, "status": BAD}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [options for _, options in QUIET], ids=[name for name, _ in QUIET])
+def test_setpoint_with_a_condition_is_silent_unless_it_is_known_to_hold(options: dict[str, Any]):
+    policy, plan = setpoint(SetpointConfig({"SP": 60.0}, RATE, when="m.alarm"), setting())
+    assert policy(None, rung(0, **options), plan) == (None, ())
+    state, wishes = policy(None, rung(0, 1.0), plan)
+    assert len(wishes) == 2
+    assert policy(state, rung(1, **options), plan) == (None, ()), "nor does it go on with a plan that it has laid"
+
+
+def test_setpoint_with_a_condition_moves_while_it_holds_and_says_so():
+    policy, plan = setpoint(SetpointConfig({"SP": 60.0}, RATE, when="m.alarm", source="trial 3"), setting())
+    state, track, laid, sp = None, [], [], 50.0
+    for minute in range(8):
+        state, wishes = policy(state, rung(minute, float(minute in (2, 3, 6)), sp=sp), plan)
+        plans, proposals = split(wishes)
+        laid += [(minute, found.reason) for found in plans]
+        sp = proposals[0].value if proposals else sp
+        track.append(sp)
+    assert track == [50.0, 50.0, 51.0, 52.0, 52.0, 52.0, 53.0, 53.0], "what has been moved is not moved back"
+    assert laid == [(minute, "m.alarm: move to the target (trial 3)") for minute in (2, 6)]
+
+
+def test_setpoint_whose_condition_is_not_in_the_frame_is_silent():
+    policy, plan = setpoint(SetpointConfig({"SP": 60.0}, RATE, when="m.alarm"), setting())
+    assert policy(None, frame(0), plan) == (None, ())
+
+
 # baseline
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from jayul.record.journal import Header, Scan
 MINUTE = 60 * SECOND
 FIRST = dt.datetime(2026, 3, 1, 9, 0)  # noqa: DTZ001 - the zone is what is tested
 UTC_FIRST = 1_772_355_600 * SECOND  # 2026-03-01 09:00 UTC
+START_OF_DAY = UTC_FIRST - 33 * 60 * MINUTE  # 2026-02-28 UTC
 SEOUL = 9 * 60 * MINUTE
 CELLS: dict[str, list[float | None]] = {"온도": [20.5, 21.0, None, 22.25, 23.0], "flow": [6.0, 7.0, 8.0, 9.0, 10.0]}
 
@@ -274,6 +276,155 @@ def test_what_can_never_be_is_refused_before_anything_is_opened(options: dict[st
     with pytest.raises(ValueError, match=what):
         FilesConfig("none.csv", **options)
     assert FilesConfig("none.csv", tag=(Tag(name="A", low=1.0, stale_after=1e9), Tag(name="B", high=1.0))).tag
+
+
+# several files, times of another form, constants, labels
+
+
+def part(path: Path, begin: int, values: Sequence[float], head: str = "time,A") -> None:
+    """Write one row a minute, from `begin` minutes after FIRST on."""
+    rows = [f"{FIRST + dt.timedelta(minutes=begin + i)},{value}" for i, value in enumerate(values)]
+    path.write_text("\n".join([head, *rows]) + "\n")
+
+
+def seen(config: FilesConfig, tag: str, minutes: Sequence[float]) -> list[float]:
+    plant, clock = opened(config)
+    return [read(plant, clock, UTC_FIRST + round(minute * MINUTE))[tag] for minute in minutes]
+
+
+def test_files_are_joined_in_order_of_time_whatever_their_names(tmp_path: Path):
+    for name, begin in (("a", 4), ("b", 0), ("c", 2)):
+        part(tmp_path / f"{name}.csv", begin, [begin, begin + 1])
+    config = FilesConfig(str(tmp_path / "*.csv"), file_tag="file")
+    plant, _ = opened(config)
+    assert (plant.start, plant.end) == (UTC_FIRST, UTC_FIRST + 5 * MINUTE)
+    assert seen(config, "A", range(6)) == [0, 1, 2, 3, 4, 5]
+    assert seen(config, "file", range(6)) == [0, 0, 1, 1, 2, 2]
+    tag = plant.tags["file"]
+    assert (tag.states, tag.kind) == ({0: "b", 1: "c", 2: "a"}, "mode")
+    assert plant.tags.names == ("A", "file")
+
+
+def test_a_file_ends_where_the_next_begins(tmp_path: Path):
+    part(tmp_path / "1.csv", 0, [10, 11, 12, 13, 14])
+    part(tmp_path / "2.csv", 2, [20, 21])
+    config = FilesConfig(str(tmp_path / "[12].csv"), file_tag="file")
+    assert seen(config, "A", (0, 1, 1.9, 2, 3, 4)) == [10, 11, 11, 20, 21, 21]
+    assert seen(config, "file", (0, 1, 1.9, 2, 3, 4)) == [0, 0, 0, 1, 1, 1]
+    assert opened(config)[0].end == UTC_FIRST + 3 * MINUTE
+
+
+def test_wildcards_may_stand_in_folders_and_take_files_alone(tmp_path: Path):
+    for i, name in enumerate(("day1", "day2", "other")):
+        (tmp_path / name / "e.csv").mkdir(parents=True)
+        part(tmp_path / name / "d.csv", i, [i])
+    config = FilesConfig(str(tmp_path / "day*" / "?.csv"))
+    assert seen(config, "A", range(3)) == [0, 1, 1]
+
+
+def test_wildcards_that_match_nothing_are_refused(tmp_path: Path):
+    with pytest.raises(Refused, match=r"no\*\.csv: no such file"):
+        opened(FilesConfig(str(tmp_path / "no*.csv")))
+
+
+@pytest.mark.parametrize("head", ["time,B", "time,A,B", "time"])
+def test_files_of_other_columns_are_refused_by_name(head: str, tmp_path: Path):
+    part(tmp_path / "1.csv", 0, [1])
+    (tmp_path / "2.csv").write_text(head + "\n" + ",".join(["2026-03-01 09:05:00", "1", "1"][: head.count(",") + 1]) + "\n")
+    with pytest.raises(Refused) as error:
+        opened(FilesConfig(str(tmp_path / "*.csv")))
+    assert str(error.value).startswith(str(tmp_path / "2.csv"))
+    assert "not those of the first file: time, A" in str(error.value)
+
+
+def test_an_empty_file_among_several_is_refused_by_name(tmp_path: Path):
+    part(tmp_path / "1.csv", 0, [1])
+    part(tmp_path / "2.csv", 5, [])
+    with pytest.raises(Refused, match=r"2\.csv: no rows"):
+        opened(FilesConfig(str(tmp_path / "*.csv")))
+
+
+def test_a_name_that_holds_a_bracket_is_no_wildcard_if_the_file_is_there(tmp_path: Path):
+    part(tmp_path / "d[1].csv", 0, [7])
+    part(tmp_path / "d1.csv", 0, [8])
+    assert seen(FilesConfig(str(tmp_path / "d[1].csv")), "A", [0]) == [7]
+
+
+def test_a_file_tag_of_a_single_file_is_nought(tmp_path: Path):
+    part(tmp_path / "d.csv", 0, [1])
+    config = FilesConfig(str(tmp_path / "d.csv"), file_tag="file")
+    assert seen(config, "file", [0]) == [0.0]
+    assert opened(config)[0].tags["file"].states == {0: "d"}
+
+
+def test_a_time_of_another_form_is_read_as_told(tmp_path: Path):
+    (tmp_path / "d.csv").write_text("time,A\n01/03/2026 09:00,1\n02/03/2026 09:00,2\n")
+    plant, clock = opened(FilesConfig(str(tmp_path / "d.csv"), time_format="%d/%m/%Y %H:%M"))
+    assert (plant.start, plant.end) == (UTC_FIRST, UTC_FIRST + 24 * 60 * MINUTE)
+    assert read(plant, clock, UTC_FIRST)["A"] == 1.0
+    seoul, _ = opened(FilesConfig(str(tmp_path / "d.csv"), time_format="%d/%m/%Y %H:%M", timezone="Asia/Seoul"))
+    assert seoul.start == UTC_FIRST - SEOUL
+
+
+@pytest.mark.parametrize("form", ["", "%Y/%m/%d %H:%M", "%d/%m/%Y"])
+def test_a_time_that_has_not_the_form_told_is_refused(form: str, tmp_path: Path):
+    (tmp_path / "d.csv").write_text("time,A\n25/03/2026 09:00,1\n")
+    with pytest.raises(Refused, match="'time' holds something that is no time"):
+        opened(FilesConfig(str(tmp_path / "d.csv"), time_format=form))
+
+
+@pytest.mark.parametrize(
+    ("form", "write"), [("", str), ("%d/%m/%Y %H:%M", lambda stamp: stamp.strftime("%d/%m/%Y %H:%M"))], ids=["iso", "told"]
+)
+def test_midnight_may_end_its_day(form: str, write, tmp_path: Path):
+    day = [dt.datetime(2026, 2, 28, hour, minute) for hour in (0, 8, 16) for minute in (0, 15)]  # noqa: DTZ001
+    wanted = [*day[1:], dt.datetime(2026, 3, 1)]  # noqa: DTZ001
+    (tmp_path / "d.csv").write_text("time,A\n" + "".join(f"{write(stamp)},{i}\n" for i, stamp in enumerate(day)))
+    config = FilesConfig(str(tmp_path / "d.csv"), time_format=form, midnight_ends_day=True)
+    clock = Sim(START_OF_DAY)
+    plant = files(config, clock)
+    times = [START_OF_DAY + int((stamp - day[0]) / dt.timedelta(microseconds=1)) * 1000 for stamp in wanted]
+    assert (plant.start, plant.end) == (times[0], times[-1])
+    assert [read(plant, clock, at)["A"] for at in times] == [1, 2, 3, 4, 5, 0]
+
+
+def test_constants_are_tags_with_their_value(tmp_path: Path):
+    part(tmp_path / "1.csv", 0, [1])
+    part(tmp_path / "2.csv", 5, [2])
+    told = Tag(name="SP", unit="degC", kind="set-point", low=0.0, high=100.0)
+    config = FilesConfig(str(tmp_path / "*.csv"), constant={"SP": 55.5, "PRICE": 0.1}, file_tag="file", tag=(told,))
+    plant, clock = opened(config)
+    assert plant.tags.names == ("A", "SP", "PRICE", "file")
+    assert (plant.tags["SP"], plant.tags["PRICE"]) == (told, Tag(name="PRICE"))
+    for minute in (0, 5):
+        frame = read(plant, clock, UTC_FIRST + minute * MINUTE)
+        assert (frame["SP"], frame["PRICE"], frame.fresh("SP")) == (55.5, 0.1, True)
+
+
+def test_a_constant_is_as_old_as_the_recording(tmp_path: Path):
+    part(tmp_path / "d.csv", 0, [1])
+    plant, clock = opened(FilesConfig(str(tmp_path / "d.csv"), constant={"SP": 55.5}), UTC_FIRST - MINUTE)
+    assert math.isnan(read(plant, clock, UTC_FIRST - 1)["SP"])
+    assert not read(plant, clock, UTC_FIRST + 10 * MINUTE).fresh("SP")
+
+
+@pytest.mark.parametrize(
+    "more", [{"constant": {"A": 1.0}}, {"file_tag": "A"}, {"constant": {"label": 1.0}}, {"file_tag": "time"}]
+)
+def test_a_constant_or_file_tag_of_the_name_of_a_column_is_refused(more: dict[str, Any], tmp_path: Path):
+    (tmp_path / "d.csv").write_text("time,A,label\n2026-03-01 09:00:00,1,4711\n")
+    with pytest.raises(Refused, match="is there already; give the constant or file_tag another name"):
+        opened(FilesConfig(str(tmp_path / "d.csv"), exclude=("label",), **more))
+
+
+def test_excluded_columns_are_nowhere_in_the_tag_table(tmp_path: Path):
+    for i in (1, 2):
+        (tmp_path / f"{i}.csv").write_text(f"time,label,A,fault\n2026-03-01 09:0{i}:00,4711,{i},4712\n")
+    config = FilesConfig(str(tmp_path / "*.csv"), exclude=("label", "fault"), constant={"SP": 1.0}, file_tag="file")
+    plant, clock = opened(config)
+    assert plant.tags.names == ("A", "SP", "file")
+    for minute in (1, 2):
+        assert read(plant, clock, UTC_FIRST + minute * MINUTE).value.tolist() == [minute, 1.0, minute - 1]
 
 
 PROJECT = """\

@@ -18,15 +18,17 @@ from rich.progress import Progress, TimeRemainingColumn
 from jayul import __version__
 from jayul.app import show
 from jayul.app.texts import _
+from jayul.core.guard import HOUR
 from jayul.project import look, people, proof
 from jayul.project import run as running
 from jayul.project.manifest import NAME, load
 from jayul.project.problem import N_
-from jayul.project.wire import wire
+from jayul.project.wire import DATA, wire
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help=_("the last line is one JSON object"))]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help=_("a run folder"))]
+Data = Annotated[Path | None, typer.Option("--data", help=_("where the data lies that a manifest calls $JAYUL_DATA"))]
 ProjectFolder = Annotated[Path, typer.Argument(metavar="PROJECT", help=_("a folder with jayul.toml"))]
 TEMPLATES = ("tank", "tennessee-eastman")
 
@@ -84,8 +86,10 @@ def init(
 def check(
     project: ProjectFolder,
     schema: Annotated[bool, typer.Option("--schema", help=_("print the JSON Schema of manifests instead"))] = False,
+    data: Data = None,
     json: Json = False,
 ) -> int:
+    _find_data(data)
     if schema:
         from jayul.project.schema import manifest_schema
 
@@ -113,8 +117,10 @@ def run(
     ticks: Annotated[int | None, typer.Option(help=_("stop after so many ticks; the same command goes on"), min=1)] = None,
     ack_fd: Annotated[int | None, typer.Option(help=_("write each tick that is on disk to this file descriptor"))] = None,
     no_history: Annotated[bool, typer.Option("--no-history", help=_("do not write Parquet"))] = False,
+    data: Data = None,
     json: Json = False,
 ) -> int:
+    _find_data(data)
     out = out or Path("runs") / load(project).project.name
     with _interruptible() as stop, _progress() as progress:
         acknowledge = _acknowledge(ack_fd)
@@ -124,8 +130,18 @@ def run(
     if stop():
         screen.print(_("Stopped at the end of a tick; the same command goes on."), style="yellow")
     show.run(screen, result, str(project))
+    if result.summary.complete and result.began != "complete":
+        _report(out)
     _json(json, result.summary)
     return 0
+
+
+def _find_data(data: Path | None) -> None:
+    """Hand `--data` to the manifest, which reads it as JAYUL_DATA."""
+    if data is not None:
+        if not data.is_dir():
+            raise running.refuse(f"--data {data}", N_("no such folder"))
+        os.environ[DATA] = str(data)
 
 
 def _acknowledge(fd: int | None) -> Callable[[int], None]:
@@ -212,9 +228,18 @@ def verify(
 @app.command(help=_("Measure what the run's proof plan asks for, from its journal alone."))
 def prove(run: RunFolder, json: Json = False) -> int:
     effect = proof.measure(run)
-    show.effect(console(), run, effect)
+    show.effect(console(), run, effect, proof.plan_of(run).wash_out / HOUR)
     _json(json, effect)
     return 0
+
+
+def _report(out: Path, to: Path | None = None) -> list[Path]:
+    from jayul.app import demo as demos
+
+    paths = demos.reports(out, to)
+    for path in paths:
+        console().print(_("Wrote {path}.").format(path=path), highlight=False)
+    return paths
 
 
 @app.command(help=_("Write the report of a complete run as HTML, in English and Korean."))
@@ -223,11 +248,7 @@ def report(
     to: Annotated[Path | None, typer.Option(help=_("the folder to write to (RUN/reports if not given)"))] = None,
     json: Json = False,
 ) -> int:
-    from jayul.app import demo as demos
-
-    paths = demos.reports(run, to)
-    for path in paths:
-        console().print(_("Wrote {path}.").format(path=path), highlight=False)
+    paths = _report(run, to)
     show.following(console(), show.command("verify", run))
     _json(json, {"reports": [str(path) for path in paths]})
     return 0

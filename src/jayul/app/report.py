@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import jinja2
 import numpy as np
@@ -11,14 +13,20 @@ from markupsafe import Markup
 
 from jayul.app import show
 from jayul.app.texts import _
-from jayul.core.types import TagTable
+from jayul.core.expr import duration
+from jayul.core.guard import HOUR
+from jayul.core.types import Frame, TagTable
 from jayul.project.look import header_of, status
+from jayul.project.manifest import parse_canonical
 from jayul.project.problem import N_
 from jayul.project.proof import measure, plan_of, rows_of
-from jayul.project.run import read_summary, refuse
+from jayul.project.run import read_summary, refuse, ticks_of
+from jayul.project.summary import Summary
 from jayul.prove import report as figures
 from jayul.record.files import OsFiles, write_whole
 
+NOTHING = (float("nan"), float("nan"), float("nan"))
+DAYS = 14  # of a forecast that are drawn
 POINTS = 1500  # of the trend: means of so many stretches
 
 
@@ -37,9 +45,45 @@ def render(out: Path, language: str) -> str:
         raise refuse(out, N_("is not complete; a report needs a complete run"))
     loader = jinja2.PackageLoader("jayul.app", "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.globals.update(_=_, show=show, conclusions=show.CONCLUSIONS, why=show.WHY)
+    environment.globals.update(_=_, show=show, conclusions=show.CONCLUSIONS, why=show.WHY, models=show.MODELS)
     page = environment.get_template("report.html")
-    return page.render(s=summary, header=now.header, language=language, out=out, **_figures(out, bool(summary.proof)))
+    drawn = {"forecasts": _forecasts(out, summary), **_figures(out, bool(summary.proof))}
+    return page.render(s=summary, header=now.header, language=language, out=out, **drawn)
+
+
+def _forecasts(out: Path, summary: Summary) -> dict[str, Markup]:
+    """Draw, for each forecast, its quantity over the last `DAYS` days and what had been said of them before."""
+    names = [name for name, card in summary.models.items() if card.kind == "forecast"]
+    if not names:
+        return {}
+    files, figures_of = OsFiles(out / "journal", create=False), {}
+    header = header_of(out, files)
+    table, manifest = TagTable(header.tags), parse_canonical(header.manifest)
+    zone = ZoneInfo(summary.timezone)
+    ahead = {model.name: duration(model.options["horizon"]) for model in manifest.models if model.name in names}
+    ticks = [(decision.at, Frame.from_columns(decision.at, table, decision.columns)) for decision, _ in ticks_of(files)]
+    recent = [(at, frame) for at, frame in ticks if at > ticks[-1][0] - DAYS * 24 * HOUR]
+    for name in names:
+        target = summary.models[name].reads[0]
+        low, median, high = (f"{name}.{part}" for part in ("low", "median", "high"))
+        said = {at + ahead[name]: (frame[low], frame[median], frame[high]) for at, frame in ticks}
+        hours = [(at - header.start) / HOUR for at, _ in recent]
+        actual = [frame[target] for _, frame in recent]
+        rows = [said.get(at, NOTHING) for at, _ in recent]
+        drawn = figures.band(hours, actual, rows, table[target].unit, _days(recent[0][0], recent[-1][0], header.start, zone))
+        figures_of[name] = Markup(drawn)  # noqa: S704 - our own numbers
+    return figures_of
+
+
+def _days(first: int, last: int, start: int, zone: ZoneInfo) -> dict[float, str]:
+    """Return hour after the start -> date, for every other midnight between two times (ns)."""
+    begin = dt.datetime.fromtimestamp(first / 1e9, zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    marks = {}
+    for day in range(1, DAYS + 1, 2):
+        midnight = begin + dt.timedelta(days=day)
+        if midnight.timestamp() * 1e9 <= last:
+            marks[(midnight.timestamp() * 1e9 - start) / HOUR] = midnight.strftime("%m-%d")
+    return marks
 
 
 def _figures(out: Path, proven: bool) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 from rich.console import Console
@@ -14,6 +16,7 @@ from rich.table import Table
 
 from jayul.app.texts import _
 from jayul.core.types import Outcome
+from jayul.learn import Card
 from jayul.project.look import Replayed, Status
 from jayul.project.problem import N_, Problem
 from jayul.project.run import Result
@@ -60,6 +63,21 @@ CONCLUSIONS = {
 WHY = {
     "commissioning": N_("commissioning"), "too few ticks": N_("too few ticks left"), "not in its arm": N_("not where its arm says"),
 }  # fmt: skip
+MODELS = {  # kind -> what it is for, what it does not see
+    "pca": (
+        N_("rings when the tags no longer move together as they did while it learned, and names the largest contributions"),
+        N_("what changes neither mean nor spread stays unseen; a regime that was not learned is not judged"),
+    ),
+    "softsensor": (
+        N_("estimates a quantity from others, also when the quantity itself falls silent"),
+        N_("not to be trusted outside what was seen; does not notice when the relation itself drifts"),
+    ),
+    "forecast": (
+        N_("says what a quantity will be, from its own past alone"),
+        N_("knows nothing of orders, holidays or maintenance; a change of habit shows only after the next fit"),
+    ),
+}
+PEERS = {"seasonal naive": N_("seasonal naive"), "mean": N_("the mean of what it learned from")}
 ARMS = {"on": N_("on"), "off": N_("off")}
 KINDS = {"signature": N_("signature"), "approval": N_("approval")}
 STATES = {
@@ -109,6 +127,45 @@ def asked(summary: Summary) -> Table:
     return table
 
 
+def findings(summary: Summary) -> Table:
+    """Return what each alarm found."""
+    table = _table(
+        _("alarm"), _("times"), _("minutes"), _("share of ticks"), _("the longest"), _("largest contributions"), right=[1, 2, 3]
+    )
+    for found in summary.findings:
+        longest = max(found.longest, key=lambda episode: episode.minutes, default=None)
+        table.add_row(
+            found.tag, str(found.episodes), f"{found.minutes:.0f}", f"{100 * found.share:.1f} %",
+            instant(longest.at, summary.timezone) if longest else "–", (", ".join(longest.top) if longest else "") or "–",
+        )  # fmt: skip
+    return table
+
+
+def instant(at: int, zone: str) -> str:
+    """Write a time (ns) to the minute, as the plant's clocks show it."""
+    return dt.datetime.fromtimestamp(at / 1e9, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M %Z")
+
+
+def learned(card: Card) -> str:
+    """Say in one line what a model learned from, and how it did on what it had not seen."""
+    if not card.fits:
+        return _("has not learned yet")
+    parts = [_("{fits} fits, {rows} rows").format(fits=len(card.fits), rows=sum(fit.rows for fit in card.fits))]
+    found = card.measured
+    if "mae" in found:
+        text = _("mean absolute error {mae} {unit} over {rows} unseen; {peer}: {naive}; ratio {ratio}")
+        words = {key: f"{found.get(key, math.nan):.3g}" for key in ("mae", "mae-naive", "ratio")}
+        words = {"mae": words["mae"], "naive": words["mae-naive"], "ratio": words["ratio"]}
+        parts.append(text.format(**words, unit=card.unit, rows=f"{found['rows']:.0f}", peer=_(PEERS[card.peer])))
+    if "inside" in found:
+        text = _("{inside:.1f} % lay within the interval (aim {nominal:.0f} %)")
+        parts.append(text.format(inside=100 * found["inside"], nominal=100 * found["nominal"]))
+    if "alarms" in found:
+        text = _("{alarms:.1f} % of {rows} watched ticks rang")
+        parts.append(text.format(alarms=100 * found["alarms"], rows=f"{found['rows']:.0f}"))
+    return "; ".join(parts)
+
+
 def closed(outcomes: Sequence[Outcome]) -> list[str]:
     """Return, for each Decision that an earlier process left open, what became of its writes."""
     return [
@@ -149,7 +206,16 @@ def run(console: Console, result: Result, project: str) -> None:
     if s.tags:
         console.print()
         console.print(asked(s))
+    if s.findings:
+        console.print()
+        console.print(findings(s))
+    if s.models:
+        console.print()
+        for name, card in s.models.items():
+            console.print(f"{name}: {learned(card)}", highlight=False)
     console.print()
+    if s.recorded:
+        console.print(_("A recording: nothing can be written to it, so Jayul may only advise."), style="yellow")
     for policy, level in s.level_now.items():
         lacks = s.missing.get(policy, {})
         text = ", ".join(_lack(name, have, need) for name, (have, need) in lacks.items()) or _("nothing but a signature")
@@ -162,8 +228,9 @@ def run(console: Console, result: Result, project: str) -> None:
     if s.proof:
         proof(console, s)
     elif s.kpi:
-        text = _("Benefit on {kpi}: unknown (not measured; a proof needs a plan fixed in advance)")
-        console.print(text.format(kpi=s.kpi["name"]), highlight=False)
+        text = _("{kpi}: {mean} {unit} on average. Benefit: unknown (not measured; a proof needs a plan fixed in advance)")
+        mean = _("unknown") if s.kpi["mean"] is None else number(s.kpi["mean"])
+        console.print(text.format(kpi=s.kpi["name"], mean=mean, unit=s.kpi["unit"]), highlight=False)
     console.print(_("Journal head: {head}").format(head=s.head), highlight=False, soft_wrap=True)
     following(
         console, command("verify", result.out) if s.complete else command("run", project, "--out", result.out, "--seed", s.seed)
@@ -205,8 +272,8 @@ def _conclusion(console: Console, conclusion: str, reasons: Sequence[str]) -> No
         console.print(_("Because: {reason}").format(reason=reason), highlight=False)
 
 
-def effect(console: Console, out: Path, e: Effect) -> None:
-    """Show an effect block by block."""
+def effect(console: Console, out: Path, e: Effect, wash_out: float) -> None:
+    """Show an effect block by block; `wash_out` in h."""
     table = _table(_("block"), _("arm"), _("ticks used"), _("mean"), _("left out because"), right=[0, 2, 3])
     for block in e.blocks:
         why = _(WHY[block.left_out]) if block.left_out else "–"
@@ -218,8 +285,22 @@ def effect(console: Console, out: Path, e: Effect) -> None:
         )
         values = {"value": e.benefit[0], "low": e.benefit[1], "high": e.benefit[2], "p": e.p_exact}
         console.print(text.format(**values, pairs=e.pairs, planned=e.pairs_planned), highlight=False)
+    if text := settling(e, wash_out):
+        console.print(text, highlight=False)
     _conclusion(console, e.conclusion, e.reasons)
     following(console, command("verify", out))
+
+
+def settling(e: Effect, wash_out: float) -> str:
+    """Say how long the KPI took to settle in the commissioning blocks, beside the wash-out (h); empty if there are none."""
+    first = [b for b in e.blocks if b.left_out == "commissioning"]
+    found = [f"{_(ARMS[b.arm])} {_('unknown') if b.settled is None else f'{b.settled:.1f} h'}" for b in first]
+    if not found:
+        return ""
+    text = _("Commissioning: the KPI settled after {hours}; the wash-out is {wash_out} h.")
+    text = text.format(hours=", ".join(found), wash_out=number(wash_out))
+    slow = any(b.settled is not None and b.settled > wash_out for b in e.blocks)
+    return text + (" " + _("That is longer than the wash-out: part of the way there may be counted.") if slow else "")
 
 
 def _lack(name: str, have: float, need: float) -> str:

@@ -1,12 +1,16 @@
 """Models: frames in, derived readings out. They never act.
 
 The manifest names a factory `(config, setting) -> Model`; a model says which tags it derives (`tags`) and reads (`needs`).
+A model that learns also has `card(state) -> Card`.
 """
 
 from __future__ import annotations
 
+from typing import Any, Protocol, runtime_checkable
+
 import msgspec
 
+from jayul.core.expr import ExprError, duration
 from jayul.core.types import TagTable
 
 
@@ -15,3 +19,51 @@ class Setting(msgspec.Struct, frozen=True):
 
     name: str
     tags: TagTable
+
+
+class Fitted(msgspec.Struct, frozen=True):
+    """One fit: from and to (ns) of the data that it saw, rows, and the regime that it belongs to (values by tag; empty: any)."""
+
+    begin: int
+    end: int
+    rows: int
+    regime: dict[str, float] = {}
+
+
+class Card(msgspec.Struct, frozen=True):
+    """What a model is, what it learned from, and how well it does on data that the fit had not seen.
+
+    `measured` holds figures by name: `mae` (in `unit`, that of the target), `mae-naive` (of the peer that `peer` names), `ratio` of
+    the two, `inside` (share of values within the interval), `nominal` (the share it aims at), `alarms` (share of ticks that rang),
+    `rows` (how many were judged).
+    A figure that was not measured is not there.
+    """
+
+    kind: str
+    reads: tuple[str, ...]
+    derives: tuple[str, ...]
+    fits: tuple[Fitted, ...]
+    measured: dict[str, float] = {}
+    peer: str = ""
+    unit: str = "1"
+
+
+@runtime_checkable
+class Carded(Protocol):
+    """A model that can say what it learned."""
+
+    def card(self, state: Any) -> Card: ...
+
+
+def span(text: str) -> int:
+    """Read a duration of a configuration. Raises ValueError, which the manifest's check turns into one line."""
+    try:
+        return duration(text)
+    except ExprError as error:
+        raise ValueError(str(error)) from error
+
+
+def known(setting: Setting, names: tuple[str, ...]) -> None:
+    """Raise ValueError for the first tag that is not there."""
+    if unknown := [tag for tag in names if tag not in setting.tags.index]:
+        raise ValueError(f"unknown tag '{unknown[0]}'")

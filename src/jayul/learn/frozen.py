@@ -10,9 +10,8 @@ from typing import Any
 
 import msgspec
 
-from jayul.core.expr import ExprError, duration
 from jayul.core.types import SECOND, Frame, Reading, Tag
-from jayul.learn import Setting
+from jayul.learn import Setting, known, span
 
 
 class FrozenConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,16 +23,12 @@ class FrozenConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not self.tags:
             raise ValueError("'tags' names no tag")
-        try:
-            duration(self.after)
-        except ExprError as error:
-            raise ValueError(str(error)) from error
+        span(self.after)
 
 
 def frozen(config: FrozenConfig, setting: Setting) -> Frozen:
     """Make the model. Raises ValueError for an unknown tag."""
-    if unknown := [tag for tag in config.tags if tag not in setting.tags.index]:
-        raise ValueError(f"unknown tag '{unknown[0]}'")
+    known(setting, config.tags)
     return Frozen(config, setting.name)
 
 
@@ -41,7 +36,7 @@ class Frozen:
     """The model; its state is, for each tag, its last value and since when it stands."""
 
     def __init__(self, config: FrozenConfig, name: str) -> None:
-        self.needs, self._after, self._name = config.tags, duration(config.after), name
+        self.needs, self._after, self._name = config.tags, span(config.after), name
         self.tags = (
             Tag(
                 name=f"{name}.alarm",

@@ -2,7 +2,8 @@
 
 A regime is where the set-points stand. After it has stood for `settle`, the first `train` of it fits the model, the `test` that
 follows (never seen by the fit) sets the limits; from then on it is watched. `<name>.alarm` is 1 after `count` ticks in a row
-beyond a limit. `<name>.top1` to `.top3` name the largest contributions. Ramps and settling are not judged: regime 0.
+beyond a limit, until `clear` ticks in a row within both. `<name>.top1` to `.top3` name the largest contributions. Ramps and
+settling are not judged: regime 0. At least one component is left out of the model, so that SPE has something to say.
 
 Sources: Jackson & Mudholkar 1979 (SPE); Kourti & MacGregor 1996 (contributions); Russell, Chiang & Braatz 2000 (on this plant).
 """
@@ -15,11 +16,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from jayul.core.expr import ExprError, duration
 from jayul.core.types import Frame, Reading, Tag
-from jayul.learn import Setting
+from jayul.learn import Card, Fitted, Setting, known, span
 
 TOP = 3
+LEAST = 10  # rows, and at least twice the tags, below which nothing is fitted, whatever the time
 
 
 class PcaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,23 +34,20 @@ class PcaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     explained: float = 0.9
     margin: float = 1.5
     count: int = 4
+    clear: int = 1
 
     def __post_init__(self) -> None:
-        try:
-            for text in (self.settle, self.train, self.test):
-                duration(text)
-        except ExprError as error:
-            raise ValueError(str(error)) from error
+        for text in (self.settle, self.train, self.test):
+            span(text)
         if not self.tags or not self.regime:
             raise ValueError("'tags' and 'regime' must name tags")
-        if not 0 < self.explained < 1 or self.count < 1 or self.margin < 1:
-            raise ValueError("'explained' must lie between 0 and 1, 'count' and 'margin' must be at least 1")
+        if not 0 < self.explained < 1 or min(self.count, self.clear) < 1 or self.margin < 1:
+            raise ValueError("'explained' must lie between 0 and 1, 'count', 'clear' and 'margin' must be at least 1")
 
 
 def pca(config: PcaConfig, setting: Setting) -> Pca:
     """Make the model. Raises ValueError for an unknown tag."""
-    if unknown := [tag for tag in (*config.tags, *config.regime) if tag not in setting.tags.index]:
-        raise ValueError(f"unknown tag '{unknown[0]}'")
+    known(setting, (*config.tags, *config.regime))
     return Pca(config, setting.name)
 
 
@@ -62,16 +60,24 @@ class Fit(msgspec.Struct, frozen=True):
     variances: np.ndarray
     t2_limit: float
     spe_limit: float
+    seen: Fitted
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Where the set-points stand and since when; what was collected of this stay, what is fitted; ticks in a row beyond a limit."""
+    """Where the set-points stand and since when; what was collected of this stay, what is fitted; ticks in a row beyond a limit.
 
-    key: tuple[float, ...] = ()
+    `watched` and `alarmed` count ticks since the first fit.
+    """
+
+    key: tuple[float, ...] | None = None
     since: int = 0
     rows: tuple[np.ndarray, ...] = ()
     fits: dict[tuple[float, ...], Fit] = {}
     beyond: int = 0
+    within: int = 0
+    rings: bool = False
+    watched: int = 0
+    alarmed: int = 0
 
 
 class Pca:
@@ -80,7 +86,7 @@ class Pca:
     def __init__(self, config: PcaConfig, name: str) -> None:
         self._config, self._name = config, name
         self.needs = tuple(dict.fromkeys((*config.tags, *config.regime)))
-        self._settle, self._train, self._test = (duration(text) for text in (config.settle, config.train, config.test))
+        self._settle, self._train, self._test = (span(text) for text in (config.settle, config.train, config.test))
         names = dict(enumerate(config.tags))
         self.tags = (
             Tag(name=f"{name}.t2", kind="derived", description="Hotelling's T2 over its limit"),
@@ -109,7 +115,7 @@ class Pca:
             return msgspec.structs.replace(memory, beyond=0), ()
         key = tuple(round(frame[tag], 6) for tag in self._config.regime)
         if key != memory.key:
-            memory = msgspec.structs.replace(memory, key=key, since=frame.at, beyond=0, rows=())
+            memory = msgspec.structs.replace(memory, key=key, since=frame.at, beyond=0, rings=False, rows=())
         if frame.at - memory.since < self._settle:
             return memory, self._say(regime=0)
         row = np.array([frame[tag] for tag in self._config.tags])
@@ -117,27 +123,43 @@ class Pca:
             return self._collect(memory, key, row, frame.at), self._say(regime=1)
         t2, spe, order = _distances(fit, row)
         beyond = memory.beyond + 1 if max(t2, spe) > 1 else 0
-        said = self._say(regime=2, t2=t2, spe=spe, alarm=beyond >= self._config.count, order=order)
-        return msgspec.structs.replace(memory, beyond=beyond), said
+        within = 0 if beyond else memory.within + 1
+        alarm = beyond >= self._config.count or (memory.rings and within < self._config.clear)
+        said = self._say(regime=2, t2=t2, spe=spe, alarm=alarm, order=order)
+        counts = {"watched": memory.watched + 1, "alarmed": memory.alarmed + alarm}
+        return msgspec.structs.replace(memory, beyond=beyond, within=within, rings=alarm, **counts), said
 
     def _collect(self, memory: Memory, key: tuple[float, ...], row: np.ndarray, at: int) -> Memory:
         rows = (*memory.rows, row)
-        if at - memory.since < self._settle + self._train + self._test:
-            return msgspec.structs.replace(memory, rows=rows)
         share = self._train / (self._train + self._test)
-        return msgspec.structs.replace(memory, rows=(), fits={**memory.fits, key: self._fit(np.array(rows), share)})
+        enough = min(len(rows) * share, len(rows) * (1 - share)) >= max(LEAST, 2 * len(row))
+        if at - memory.since < self._settle + self._train + self._test or not enough:
+            return msgspec.structs.replace(memory, rows=rows)
+        begin = memory.since + self._settle
+        regime = dict(zip(self._config.regime, key, strict=True))
+        fit = self._fit(np.array(rows), share, Fitted(begin, begin + self._train, int(len(rows) * share), regime))
+        return msgspec.structs.replace(memory, rows=(), fits={**memory.fits, key: fit})
 
-    def _fit(self, rows: np.ndarray, share: float) -> Fit:
+    def card(self, state: Any) -> Card:
+        """Return the fit of each regime and the share of watched ticks that rang; the truth about them is not known."""
+        measured = {"rows": float(state.watched), "alarms": state.alarmed / state.watched} if state.watched else {}
+        fits = tuple(fit.seen for fit in state.fits.values())
+        return Card("pca", self.needs, tuple(tag.name for tag in self.tags), fits, measured)
+
+    def _fit(self, rows: np.ndarray, share: float, about: Fitted) -> Fit:
         seen, unseen = rows[: int(len(rows) * share)], rows[int(len(rows) * share) :]
         mean, scale = seen.mean(axis=0), seen.std(axis=0)
         scale = np.where(scale > 1e-9 * np.maximum(1.0, np.abs(mean)), scale, np.inf)  # what never moved says nothing
-        values, vectors = np.linalg.eigh(np.cov((seen - mean) / scale, rowvar=False))
+        values, vectors = np.linalg.eigh(np.atleast_2d(np.cov((seen - mean) / scale, rowvar=False)))
         values, vectors = values[::-1], vectors[:, ::-1]
-        k = int(np.searchsorted(np.cumsum(values) / values.sum(), self._config.explained)) + 1
-        fit = Fit(mean, scale, np.ascontiguousarray(vectors[:, :k]), np.maximum(values[:k], 1e-12), 1.0, 1.0)
+        moving = int(np.isfinite(scale).sum())
+        k = max(1, min(moving - 1, int(np.searchsorted(np.cumsum(values), self._config.explained * values.sum())) + 1))
+        fit = Fit(mean, scale, np.ascontiguousarray(vectors[:, :k]), np.maximum(values[:k], 1e-12), 1.0, 1.0, about)
         found = np.array([_distances(fit, row)[:2] for row in unseen])
-        t2_limit, spe_limit = np.quantile(found, 0.99, axis=0) * self._config.margin
-        return msgspec.structs.replace(fit, t2_limit=float(t2_limit), spe_limit=float(spe_limit))
+        t2_limit, spe_limit = (np.quantile(found, 0.99, axis=0) * self._config.margin).tolist()
+        return msgspec.structs.replace(
+            fit, t2_limit=t2_limit if moving else np.inf, spe_limit=spe_limit if moving > 1 else np.inf
+        )
 
     def _say(
         self, *, regime: int, t2: float = 0.0, spe: float = 0.0, alarm: bool = False, order: Sequence[int] = (0,) * TOP

@@ -1,4 +1,4 @@
-"""A recorded plant: a CSV, Parquet or Excel file with one column of time and one per tag. Read-only.
+"""A recorded plant: CSV, Parquet or Excel files with one column of time and one per tag. Read-only.
 
 At clock time t each tag shows the newest row whose time is not later. An empty or non-numeric cell is marked bad.
 """
@@ -28,12 +28,19 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 class FilesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`path` is relative to the project folder; `time` names the column of time, in `timezone` unless it says itself.
 
-    `exclude` are columns that nothing may see (labels). CSV: `delimiter`, `encoding`. Excel: `sheet` (the first if empty).
+    `path` may hold wildcards (`*`, `[1-4]`): the files are joined in order of time, each up to where the next begins; `file_tag` is
+    then a tag that counts them. `time_format` (as strptime) where the time is not ISO 8601; `midnight_ends_day`: 00:00 belongs to
+    the end of the day that it names. `exclude` are columns that nothing may see (labels). `constant` are tags that the recording
+    lacks because nobody moved them. CSV: `delimiter`, `encoding`. Excel: `sheet` (the first if empty).
     """
 
     path: str
     time: str = "time"
+    time_format: str = ""
+    midnight_ends_day: bool = False
     timezone: str = "UTC"
+    file_tag: str = ""
+    constant: dict[str, float] = {}
     exclude: tuple[str, ...] = ()
     delimiter: str = ","
     encoding: str = "utf-8"
@@ -62,27 +69,25 @@ class Files:
 
     def __init__(self, config: FilesConfig, clock: Clock) -> None:
         self._clock = clock
-        table = _load(config)
-        if config.time not in table.column_names:
-            raise Refused(f"{config.path}: no column '{config.time}'; there are {', '.join(table.column_names)}")
-        if twice := [name for name in table.column_names if table.column_names.count(name) > 1]:
-            raise Refused(f"{config.path}: more than one column is called '{twice[0]}'; give each its own name")
-        if hidden := [name for name in config.exclude if name not in table.column_names]:
-            raise Refused(f"{config.path}: no column '{hidden[0]}' to exclude; there are {', '.join(table.column_names)}")
-        unknown = sorted({tag.name for tag in config.tag} - set(table.column_names))
+        tables = {path: _load(path, config) for path in _paths(config)}
+        columns = next(iter(tables.values())).column_names
+        for path, table in tables.items():
+            _check_columns(path, table, config, columns)
+        names = [name for name in columns if name != config.time and name not in config.exclude]
+        own = [*config.constant, *([config.file_tag] if config.file_tag else [])]
+        for name in own:
+            if name in columns or own.count(name) > 1:
+                raise Refused(f"{config.path}: '{name}' is there already; give the constant or file_tag another name")
+        unknown = sorted({tag.name for tag in config.tag} - {*columns, *own})
         if unknown:
-            raise Refused(
-                f"{config.path}: no column '{unknown[0]}' for [[plant.tag]]; there are {', '.join(table.column_names)}"
-            )
-        at = _times(table[config.time], config)
-        names = [name for name in table.column_names if name != config.time and name not in config.exclude]
+            raise Refused(f"{config.path}: no column '{unknown[0]}' for [[plant.tag]]; there are {', '.join(columns)}")
+        parts = sorted((_read(path, table, names, config) for path, table in tables.items()), key=lambda part: int(part[1][0]))
         described = {tag.name: tag for tag in config.tag}
-        self.tags = TagTable(described.get(name, Tag(name=name)) for name in names)
-        order = np.argsort(at, kind="stable")
-        self._at = at[order]
-        self._values = np.column_stack([_numbers(table[name]) for name in names])[order] if names else np.empty((len(at), 0))
-        if not len(self._at):
-            raise Refused(f"{config.path}: no rows")
+        if config.file_tag and config.file_tag not in described:
+            states = {i: path.stem for i, (path, _, _) in enumerate(parts)}
+            described[config.file_tag] = Tag(name=config.file_tag, kind="mode", states=states, description="which file")
+        self.tags = TagTable(described.get(name, Tag(name=name)) for name in [*names, *own])
+        self._at, self._values = _join(parts, config)
         self.start, self.end = int(self._at[0]), int(self._at[-1])
 
     async def read(self) -> Frame:
@@ -101,8 +106,51 @@ class Files:
         ]
 
 
-def _load(config: FilesConfig) -> pa.Table:
+def _paths(config: FilesConfig) -> list[Path]:
     path = Path(config.path)
+    if path.exists() or not set(config.path) & set("*?["):
+        return [path]
+    fixed = next(parent for parent in path.parents if parent.exists())
+    found = sorted(found for found in fixed.glob(str(path.relative_to(fixed))) if found.is_file())
+    if not found:
+        raise Refused(f"{config.path}: no such file")
+    return found
+
+
+def _check_columns(path: Path, table: pa.Table, config: FilesConfig, columns: list[str]) -> None:
+    there = table.column_names
+    if config.time not in there:
+        raise Refused(f"{path}: no column '{config.time}'; there are {', '.join(there)}")
+    if twice := [name for name in there if there.count(name) > 1]:
+        raise Refused(f"{path}: more than one column is called '{twice[0]}'; give each its own name")
+    if hidden := [name for name in config.exclude if name not in there]:
+        raise Refused(f"{path}: no column '{hidden[0]}' to exclude; there are {', '.join(there)}")
+    if there != columns:
+        raise Refused(f"{path}: its columns are not those of the first file: {', '.join(columns)}")
+    if not table.num_rows:
+        raise Refused(f"{path}: no rows")
+
+
+def _read(path: Path, table: pa.Table, names: list[str], config: FilesConfig) -> tuple[Path, np.ndarray, np.ndarray]:
+    """Return times (ns) and values [rows, tags] in order of time."""
+    at = _times(table[config.time], config)
+    values = np.column_stack([_numbers(table[name]) for name in names]) if names else np.empty((len(at), 0))
+    order = np.argsort(at, kind="stable")
+    return path, at[order], values[order]
+
+
+def _join(parts: list[tuple[Path, np.ndarray, np.ndarray]], config: FilesConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Put files one after another, each up to where the next begins; add the constants and the number of the file."""
+    times, rows = [], []
+    for i, (_, at, values) in enumerate(parts):
+        count = int(np.searchsorted(at, parts[i + 1][1][0])) if i + 1 < len(parts) else len(at)
+        more = [*config.constant.values(), *([float(i)] if config.file_tag else [])]
+        times.append(at[:count])
+        rows.append(np.column_stack([values[:count], *(np.full(count, value) for value in more)]))
+    return np.concatenate(times), np.concatenate(rows)
+
+
+def _load(path: Path, config: FilesConfig) -> pa.Table:
     try:
         match path.suffix.lower():
             case ".csv" | ".txt" | ".dat":
@@ -116,14 +164,14 @@ def _load(config: FilesConfig) -> pa.Table:
             case ".xlsx" | ".xls" | ".xlsb" | ".ods":
                 table = _load_excel(path, config)
             case suffix:
-                raise Refused(f"{config.path}: unknown kind of file '{suffix}'; use .csv, .parquet or .xlsx")
+                raise Refused(f"{path}: unknown kind of file '{suffix}'; use .csv, .parquet or .xlsx")
         table.column_names  # noqa: B018 - read here, where names of another encoding are caught
     except FileNotFoundError as error:
-        raise Refused(f"{config.path}: no such file") from error
+        raise Refused(f"{path}: no such file") from error
     except UnicodeDecodeError as error:
-        raise Refused(f"{config.path}: is not '{config.encoding}'; give 'encoding', for Korean often cp949") from error
+        raise Refused(f"{path}: is not '{config.encoding}'; give 'encoding', for Korean often cp949") from error
     except (pa.ArrowException, ValueError, TypeError, LookupError, OSError) as error:
-        raise Refused(f"{config.path}: cannot be read: {str(error).splitlines()[0]}") from error
+        raise Refused(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
     return table
 
 
@@ -131,15 +179,15 @@ def _load_excel(path: Path, config: FilesConfig) -> pa.Table:
     try:
         import python_calamine
     except ImportError as error:
-        raise Refused(f"{config.path}: Excel needs the extra: pip install 'jayul[excel]'") from error
+        raise Refused(f"{path}: Excel needs the extra: pip install 'jayul[excel]'") from error
     try:
         book = python_calamine.CalamineWorkbook.from_path(str(path))
         sheet = config.sheet or book.sheet_names[0]
         if sheet not in book.sheet_names:
-            raise Refused(f"{config.path}: no sheet '{sheet}'; there are {', '.join(book.sheet_names)}")
+            raise Refused(f"{path}: no sheet '{sheet}'; there are {', '.join(book.sheet_names)}")
         head, *rows = book.get_sheet_by_name(sheet).to_python()
     except (python_calamine.CalamineError, ValueError) as error:
-        raise Refused(f"{config.path}: cannot be read: {error}") from error
+        raise Refused(f"{path}: cannot be read: {error}") from error
     columns: dict[str, Any] = {}
     for i, name in enumerate(head):
         cells = [row[i] if row[i] != "" else None for row in rows]
@@ -157,9 +205,8 @@ def _times(column: pa.ChunkedArray, config: FilesConfig) -> np.ndarray:
     if column.null_count:
         raise Refused(f"{config.path}: column '{config.time}' has {column.null_count} empty cells")
     try:
-        if not pa.types.is_timestamp(column.type):
-            stamps = [dt.datetime.fromisoformat(str(text)) for text in column.to_pylist()]
-            return np.array([_ns(stamp, zone) for stamp in stamps], dtype=np.int64)
+        if config.time_format or config.midnight_ends_day or not pa.types.is_timestamp(column.type):
+            return np.array([_ns(_stamp(cell, config, zone)) for cell in column.to_pylist()], dtype=np.int64)
         if column.type.tz is None:
             column = pc.assume_timezone(column, config.timezone, ambiguous="earliest", nonexistent="earliest")
         stamps_ns: np.ndarray = column.cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_numpy()
@@ -170,8 +217,19 @@ def _times(column: pa.ChunkedArray, config: FilesConfig) -> np.ndarray:
     return stamps_ns
 
 
-def _ns(stamp: dt.datetime, zone: ZoneInfo) -> int:
-    stamp = stamp if stamp.tzinfo else stamp.replace(tzinfo=zone)
+def _stamp(cell: object, config: FilesConfig, zone: ZoneInfo) -> dt.datetime:
+    if isinstance(cell, dt.datetime):
+        stamp = cell
+    elif config.time_format:
+        stamp = dt.datetime.strptime(str(cell).strip(), config.time_format)  # noqa: DTZ007 - its zone is added by `_ns`
+    else:
+        stamp = dt.datetime.fromisoformat(str(cell))
+    stamp = stamp.astimezone(zone) if stamp.tzinfo else stamp.replace(tzinfo=zone)
+    midnight = config.midnight_ends_day and (stamp.hour, stamp.minute, stamp.second, stamp.microsecond) == (0, 0, 0, 0)
+    return stamp + dt.timedelta(days=1) if midnight else stamp
+
+
+def _ns(stamp: dt.datetime) -> int:
     return (stamp - EPOCH) // dt.timedelta(microseconds=1) * 1000
 
 

@@ -258,7 +258,7 @@ _TOML_WORDS = {
 
 def _convert(file: str, text: str, path: Sequence[str | int], raw: Any, into: type[T]) -> T:
     try:
-        return msgspec.convert(raw, into, strict=True)
+        return msgspec.convert(raw, into, strict=True, str_keys=True)  # TOML has no other keys than text
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `")
         inner = read_path(where.rstrip("`")) if where else []

@@ -18,13 +18,14 @@ from jayul.core.clock import Sim, monotonic
 from jayul.core.ladder import missing
 from jayul.core.loop import State, run, settle, step
 from jayul.core.types import Decision, Frame, Outcome, TagTable
+from jayul.learn import Card, Carded
 from jayul.plant.journal import Compare, Diverged, JournalInbox, JournalPlant, Rejoin, Rewindable, Tape, Tick, read_back
 from jayul.plant.sim.people import SimulatedPeople
 from jayul.project.manifest import load
 from jayul.project.monitor import ProofMonitor
 from jayul.project.problem import N_, ManifestError, Problem
 from jayul.project.summary import Summary, Tally
-from jayul.project.wire import Wired, replay_line, wire
+from jayul.project.wire import Recorded, Wired, replay_line, wire
 from jayul.prove.plan import Plan
 from jayul.record.files import Files, OsFiles, write_whole
 from jayul.record.history import History
@@ -261,6 +262,12 @@ async def _recover(
     return state, last[0]
 
 
+def cards(wired: Wired, state: State) -> dict[str, Card]:
+    """Return the card of every model that learns."""
+    models = {name: model for name, (model, _) in wired.line.models.items()}
+    return {name: model.card(state.models[name]) for name, model in models.items() if isinstance(model, Carded)}
+
+
 def _summary(wired: Wired, tally: Tally, state: State, head: Head, total: int, seconds: float) -> Summary:
     kpi = wired.manifest.kpi
     return Summary(
@@ -279,7 +286,7 @@ def _summary(wired: Wired, tally: Tally, state: State, head: Head, total: int, s
         tags=tally.tags,
         breaches=tally.breaches,
         events_refused=tally.events_refused,
-        kpi={"name": kpi.name, "unit": kpi.unit, "baseline": None, "active": None} if kpi else None,
+        kpi={"name": kpi.name, "unit": kpi.unit, "mean": tally.kpi_mean(), "baseline": None, "active": None} if kpi else None,
         production=None,
         quality=None,
         limit_minutes=None,
@@ -287,7 +294,11 @@ def _summary(wired: Wired, tally: Tally, state: State, head: Head, total: int, s
         benefit=None,
         proof=None,
         fault=None,
+        findings=tally.findings(),
+        models=cards(wired, state),
         signatures_simulated=wired.manifest.people.simulated,
+        recorded=isinstance(wired.plant, Recorded),
+        timezone=str(wired.manifest.plant.options.get("timezone", "UTC")),
         head=str(head),
         signed_head=msgspec.json.encode(head).decode(),
         asks=[f"{ask.policy}:{ask.subject}" for ask in tally.last.asks] if tally.last else [],

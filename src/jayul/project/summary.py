@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
 
 from jayul.core.types import SECOND, Decision, Frame, Level, Outcome, TagTable
+from jayul.learn import Card
+
+KPI = "kpi"  # the derived tag
+EPISODES = 50  # that are kept of each alarm
 
 
 class Asked(msgspec.Struct):
@@ -34,6 +39,24 @@ class Step(msgspec.Struct, frozen=True):
     after: str
     reason: str
     by: str
+
+
+class Episode(msgspec.Struct, frozen=True):
+    """One alarm: when it began (UTC ns), for how many minutes it rang, the largest contributions at its first tick."""
+
+    at: int
+    minutes: float
+    top: list[str]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What one alarm found: how often it rang, for how long, in which share of ticks; the `EPISODES` longest, in order of time."""
+
+    tag: str
+    episodes: int
+    minutes: float
+    share: float
+    longest: list[Episode]
 
 
 class Arms(msgspec.Struct, frozen=True):
@@ -92,10 +115,50 @@ class Summary(msgspec.Struct, frozen=True):
     benefit: dict[str, Any] | None
     proof: Proof | None
     fault: Fault | None
+    findings: list[Finding]
+    models: dict[str, Card]
     signatures_simulated: bool
+    recorded: bool  # a recording: it cannot be written to
+    timezone: str  # of the plant; times themselves are UTC
     head: str
     signed_head: str
     asks: list[str]
+
+
+class _Alarm:
+    """Watches one alarm tag: `<model>.alarm`, with `<model>.top1` to `.top3` where the model names contributions."""
+
+    def __init__(self, table: TagTable, name: str) -> None:
+        self.name = name
+        tops = [f"{name.rsplit('.', 1)[0]}.top{i}" for i in (1, 2, 3)]
+        self._tops = [table[top] for top in tops if top in table.index]
+        self.count, self.ticks, self._ns, self._began, self._top = 0, 0, 0, 0, list[str]()
+        self._longest: list[Episode] = []
+
+    def add(self, frame: Frame) -> None:
+        """Take one tick."""
+        rings = frame[self.name] == 1.0
+        self.ticks += bool(rings)
+        if rings and not self._began:
+            self._began = frame.at
+            tops = [(tag.states, frame[tag.name]) for tag in self._tops]
+            self._top = [states[int(code)] for states, code in tops if not math.isnan(code) and int(code) in states]
+        elif self._began and not rings:
+            self.close(frame.at)
+
+    def close(self, at: int) -> None:
+        """End the episode that is open, if any."""
+        if not self._began:
+            return
+        self.count, self._ns = self.count + 1, self._ns + at - self._began
+        self._longest.append(Episode(self._began, (at - self._began) / (60 * SECOND), self._top))
+        if len(self._longest) > EPISODES:
+            self._longest.remove(min(self._longest, key=lambda episode: (episode.minutes, -episode.at)))
+        self._began = 0
+
+    def finding(self, ticks: int) -> Finding:
+        """Return what it found."""
+        return Finding(self.name, self.count, self._ns / (60 * SECOND), self.ticks / max(ticks, 1), self._longest)
 
 
 class Tally:
@@ -112,7 +175,9 @@ class Tally:
         self.levels: tuple[Level, ...] = (Level.RECORD,) * len(policies)
         self.events_refused: dict[str, int] = {}
         self.last: Decision | None = None
-        self._stood: dict[str, float] = {}
+        names = [tag.name for tag in table.tags if tag.kind == "derived" and tag.name.endswith(".alarm")]
+        self._alarms = [_Alarm(table, name) for name in names]
+        self._has_kpi, self._kpi_sum, self._kpi_ticks = KPI in table.index, 0.0, 0
 
     def add(self, frame: Frame, decision: Decision, outcome: Outcome) -> None:
         """Take one finished tick."""
@@ -128,6 +193,10 @@ class Tally:
         for heard in decision.events:
             if heard.refused:
                 self.events_refused[heard.refused] = self.events_refused.get(heard.refused, 0) + 1
+        for alarm in self._alarms:
+            alarm.add(frame)
+        if self._has_kpi and not math.isnan(value := frame[KPI]):
+            self._kpi_sum, self._kpi_ticks = self._kpi_sum + value, self._kpi_ticks + 1
         if decision.verdicts:
             self._count(frame, decision, outcome)
 
@@ -156,6 +225,16 @@ class Tally:
         if tag is None or tag.low is None or tag.high is None or tag.max_step is None:
             return True
         return not (tag.low <= applied <= tag.high and abs(applied - before) <= tag.max_step * (1 + 1e-9))
+
+    def findings(self) -> list[Finding]:
+        """Return what each alarm found; call it once, after the last tick."""
+        for alarm in self._alarms:
+            alarm.close(self.last_at)
+        return [alarm.finding(self.ticks) for alarm in self._alarms]
+
+    def kpi_mean(self) -> float | None:
+        """Return the mean of the KPI over the ticks at which it was known."""
+        return self._kpi_sum / self._kpi_ticks if self._kpi_ticks else None
 
     def verdicts(self) -> dict[str, int]:
         """Return allowed, narrowed, refused over all tags."""

@@ -29,13 +29,14 @@ from jayul.plant.sim.people import NAME as SIMULATED
 from jayul.project import kinds, monitor
 from jayul.project.manifest import Manifest, PolicySection, parse_canonical
 from jayul.project.problem import N_, nearest
+from jayul.project.summary import KPI
 from jayul.prove.plan import Held, Plan
 from jayul.record.journal import FORMAT, Header
 from jayul.record.sign import genuine
 from jayul.rules.plan import within_plan
 from jayul.rules.require import require
 
-KPI = "kpi"
+DATA = "JAYUL_DATA"
 
 
 @runtime_checkable
@@ -64,7 +65,7 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
     options = dict(manifest.plant.options)
     for name in ("path", "socket"):
         if isinstance(options.get(name), str):
-            options[name] = str(folder / os.path.expandvars(options[name]))
+            options[name] = str(folder / os.path.expandvars(_data(manifest, name, options[name])))
     config: Any = manifest.convert(["plant"], options, factory.config)
     clock = Sim(_ns(manifest.run.start), seed)
     try:
@@ -76,6 +77,10 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
         total = min(total, made.end - made.start + period)
         clock = Sim(made.start, seed)
         made = factory.make(config, clock)
+        for level in ("confirm", "auto"):
+            if getattr(manifest.ladder, level) is not None:
+                message = N_("a recording cannot be written to, so its ladder ends at advise; take this gate out")
+                manifest.fail(["ladder", level], message)
     plant: Plant = made
     _check_people(manifest, plant)
     if manifest.run.commit == "group" and not isinstance(plant, Rewindable):
@@ -93,6 +98,16 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
     return Wired(manifest, plant, clock, line, max(1, total // period), header)
 
 
+def _data(manifest: Manifest, key: str, text: str) -> str:
+    """Fill in where the data of an example lies: it is not part of the project."""
+    if DATA not in text:
+        return text
+    if not (folder := os.environ.get(DATA)):
+        message = N_("the data is not part of the project; say where it is with --data DIR or {name}")
+        manifest.fail(["plant", key], message, name=DATA)
+    return text.replace(f"${DATA}", str(Path(folder).absolute()))
+
+
 def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> Line:
     """Build everything but the plant over its tags: what a replay needs too. Raises ManifestError."""
     models, derived = _models(manifest, tags)
@@ -108,6 +123,7 @@ def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> 
         limit.tag for move in moves for limit in move.abort
     }
     used |= {name for model, _ in models.values() for name in model.needs} | {tag.name for tag in derived}
+    used |= {when for seat in seats if (when := getattr(seat.plan, "when", ""))}
     used |= _proof_tags(manifest, table)
     named = np.array([i for i, name in enumerate(table.names) if name in used or not seats], dtype=np.int64)
     conditions = {f"guard.require.{i}": text for i, text in enumerate(manifest.guard.require)}
@@ -175,8 +191,9 @@ def _times(manifest: Manifest) -> tuple[int, int]:
 
 
 def _check_people(manifest: Manifest, plant: Plant) -> None:
-    if manifest.people.simulated and not (isinstance(plant, Rewindable) or getattr(plant, "simulated", False)):
-        message = N_("simulated signatures are accepted with a simulated plant only; name people with roles and keys instead")
+    harmless = isinstance(plant, Rewindable | Recorded) or getattr(plant, "simulated", False)
+    if manifest.people.simulated and not harmless:
+        message = N_("simulated signatures are accepted with a simulated plant or a recording; name people with keys instead")
         manifest.fail(["people", "simulated"], message)
     for i, person in enumerate(manifest.people.person):
         if [p.name for p in manifest.people.person].count(person.name) > 1 or person.name in (SIMULATED, monitor.NAME):
@@ -310,6 +327,10 @@ def _check_move(
         if tag.low is not None and tag.high is not None and not tag.low <= value <= tag.high:
             bounds = {"low": f"{tag.low:g}", "high": f"{tag.high:g}", "unit": tag.unit, "value": f"{value:g}"}
             manifest.fail([*path, "target", name], N_("{value} lies outside the range {low} to {high} {unit}"), **bounds)
+    if (when := getattr(config, "when", "")) and when not in table.index:
+        manifest.fail(
+            [*path, "when"], N_("unknown tag '{tag}'; did you mean '{near}'?"), tag=when, near=nearest(when, table.names)
+        )
     for limit in getattr(config, "abort", ()):
         if limit.tag not in table.index:
             near = nearest(limit.tag, table.names)

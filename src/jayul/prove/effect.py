@@ -41,6 +41,7 @@ class Block(msgspec.Struct, frozen=True):
     means: dict[str, float]
     outside: dict[str, float]  # minutes outside each limit, wash-out included
     left_out: str = ""
+    settled: float | None = None  # h from the switch until the KPI had settled; of commissioning blocks, if it did
 
 
 Couple: TypeAlias = tuple[Block, Block]  # off, on
@@ -91,10 +92,38 @@ def blocks_of(plan: Plan, rows: Iterable[Row], period: int) -> list[Block]:
         planned = (ends[i] - plan.starts[i] - plan.wash_out) / period
         means = {tag: _mean([row.values[tag] for row in used]) for tag in sorted(tags)}
         outside = {limit.tag: _outside(limit, block) * period / 60e9 for limit in plan.limits}
+        took = _settling(plan.kpi, block) if i < plan.commissioning else None
         found.append(
-            Block(i, arm, plan.starts[i], ends[i], len(block), len(used), means, outside, _why_not(plan, i, arm, used, planned))
+            Block(
+                i,
+                arm,
+                plan.starts[i],
+                ends[i],
+                len(block),
+                len(used),
+                means,
+                outside,
+                _why_not(plan, i, arm, used, planned),
+                took,
+            )
         )
     return found
+
+
+def _settling(kpi: str, rows: list[Row]) -> float | None:
+    """Return after how many hours the smoothed KPI stays as close to its last value as it is in the last quarter of the block.
+
+    Close: within three standard deviations of the last quarter; None if it is not that close before the last quarter begins.
+    """
+    width = max(len(rows) // 20, 1)
+    values = np.array([row.values[kpi] for row in rows])
+    if len(values) < 40 or np.isnan(values).any():
+        return None
+    smooth = np.convolve(values, np.full(width, 1 / width), mode="valid")
+    last = smooth[-len(values) // 4 :]
+    off = np.flatnonzero(np.abs(smooth - last.mean()) > 3 * last.std())
+    number = int(off[-1]) + width if len(off) else 0
+    return (rows[number].at - rows[0].at) / 3.6e12 if number < len(values) * 3 // 4 else None
 
 
 def _why_not(plan: Plan, i: int, arm: Arm, used: list[Row], planned: float) -> str:

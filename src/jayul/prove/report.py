@@ -6,7 +6,7 @@ import math
 
 from jayul.prove.effect import Effect
 
-WIDTH, HEIGHT, PAD = 900, 240, 46
+WIDTH, HEIGHT, PAD, ROW = 900, 240, 46, 17
 
 
 def _scale(low: float, high: float, size: float, pad: float, *, flip: bool) -> tuple[float, float]:
@@ -54,6 +54,31 @@ def trend(effect: Effect, hours: list[float], values: list[float], unit: str, st
     return "".join([*parts, "</svg>"])
 
 
+def band(
+    hours: list[float], actual: list[float], rows: list[tuple[float, float, float]], unit: str, marks: dict[float, str]
+) -> str:
+    """Draw a quantity over plant time and, behind it, what was forecast for each time: (low, median, high); NaN is left out.
+
+    `marks`: text at these hours of the axis.
+    """
+    known = [v for v in (*actual, *(v for row in rows for v in row)) if not math.isnan(v)]
+    if len(known) < 2 or len(hours) < 2:
+        return ""
+    low, high = min(known), max(known)
+    fx, ox = _scale(hours[0], hours[-1], WIDTH, PAD, flip=False)
+    fy, oy = _scale(low, high, HEIGHT, PAD, flip=True)
+    made = [(h * fx + ox, row) for h, row in zip(hours, rows, strict=True) if not any(map(math.isnan, row))]
+    edge = [f"{x:.1f},{row[2] * fy + oy:.1f}" for x, row in made] + [f"{x:.1f},{row[0] * fy + oy:.1f}" for x, row in made[::-1]]
+    middle = [f"{x:.1f},{row[1] * fy + oy:.1f}" for x, row in made]
+    line = [f"{h * fx + ox:.1f},{v * fy + oy:.1f}" for h, v in zip(hours, actual, strict=True) if not math.isnan(v)]
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="figure">', *_axis(low, high, unit)]
+    parts += [f'<polygon points="{" ".join(edge)}" class="band"/>', f'<polyline points="{" ".join(middle)}" class="median"/>']
+    parts.append(f'<polyline points="{" ".join(line)}" class="line"/>')
+    for hour, text in marks.items():
+        parts.append(f'<text x="{hour * fx + ox:.1f}" y="{HEIGHT - PAD + 18}" class="tick middle">{text}</text>')
+    return "".join([*parts, "</svg>"])
+
+
 def forest(effect: Effect, kpi: str, unit: str) -> str:
     """Draw each pair's difference (off - on) and, below, the mean with its interval."""
     after = [block for block in effect.blocks if block.left_out != "commissioning"]
@@ -66,7 +91,7 @@ def forest(effect: Effect, kpi: str, unit: str) -> str:
     low, high = min(ends), max(ends)
     low, high = low - 0.08 * (high - low), high + 0.08 * (high - low)
     fx, ox = _scale(low, high, WIDTH, PAD, flip=False)
-    height = 24 * (len(rows) + 2) + 2 * PAD
+    height = ROW * (len(rows) + 2) + 2 * PAD
     parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" class="figure">']
     for value in _ticks(low, high):
         x = value * fx + ox
@@ -76,12 +101,12 @@ def forest(effect: Effect, kpi: str, unit: str) -> str:
         parts.append(f'<text x="{x:.1f}" y="{height - PAD + 18}" class="tick middle">{value:g}</text>')
     parts.append(f'<text x="{WIDTH - PAD}" y="{height - 8}" class="tick end">{unit}</text>')
     for i, (value, left_out) in enumerate(rows):
-        y = PAD + 24 * (i + 0.7)
+        y = PAD + ROW * (i + 0.7)
         parts.append(f'<text x="{PAD - 8}" y="{y + 4:.1f}" class="tick end">{i + 1}</text>')
         if not math.isnan(value):
             parts.append(f'<circle cx="{value * fx + ox:.1f}" cy="{y:.1f}" r="5" class="{"hollow" if left_out else "dot"}"/>')
     mean, least, most = effect.absolute
-    y = PAD + 24 * (len(rows) + 1.2)
+    y = PAD + ROW * (len(rows) + 1.2)
     parts.append(f'<line x1="{least * fx + ox:.1f}" y1="{y}" x2="{most * fx + ox:.1f}" y2="{y}" class="interval"/>')
     parts.append(f'<circle cx="{mean * fx + ox:.1f}" cy="{y}" r="7" class="dot"/>')
     return "".join([*parts, "</svg>"])
