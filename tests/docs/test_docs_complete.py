@@ -63,11 +63,11 @@ def keys(schema: dict[str, Any]) -> set[str]:
 
 
 def test_every_key_of_a_manifest_stands_in_the_reference() -> None:
-    text = (REFERENCE / "manifest.md").read_text(encoding="utf-8")
+    text = "".join((REFERENCE / page).read_text(encoding="utf-8") for page in ("manifest.md", "rules.md"))
     schema = manifest_schema()
     assert {"project", "tank", "max_step", "stale_ticks", "pairs"} <= keys(schema)
     said = set(re.findall(r"[A-Za-z_]+", " ".join(re.findall(r"`([^`]+)`", text))))
-    assert not (missing := sorted(keys(schema) - said)), f"docs/reference/manifest.md lacks {missing}"
+    assert not (missing := sorted(keys(schema) - said)), f"docs/reference/manifest.md and rules.md lack {missing}"
 
 
 @pytest.mark.parametrize("page", [REFERENCE / "reason-codes.md", KOREAN / "reference" / "reason-codes.md"], ids=name)

@@ -8,11 +8,18 @@ import pytest
 from msgspec.structs import replace
 
 from jayul.core import guard
-from jayul.core.guard import BASIC, Applied, Context, Writer, judge, narrow
+from jayul.core.guard import Applied, Context, Writer, narrow
 from jayul.core.types import BAD, SECOND, MovePlan, Proposal, Tag, TagTable, Verdict
+from jayul.rules import basic
+from jayul.rules.basic import BASIC
 from jayul.rules.plan import within_plan
 from jayul.rules.require import require
 from jayul.testing import DEMO_TAGS, START, check_rule, make_frame
+
+
+def judge(context, proposals, rules=BASIC):
+    return guard.judge(context, proposals, rules)
+
 
 PERIOD = 30 * SECOND
 HOUR = 3600 * SECOND
@@ -37,12 +44,12 @@ def said(verdict):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "51", None, True, 51, 10**400, 51j])
 def test_number_refuses_what_is_not_a_finite_float(value):
-    assert said(guard.number(context(), ask(value))) == (None, "not-a-number")
+    assert said(basic.number(context(), ask(value))) == (None, "not-a-number")
 
 
 @pytest.mark.parametrize("value", [51.0, -0.0, 5e-324, 1.7976931348623157e308])
 def test_number_lets_finite_floats_pass(value):
-    assert guard.number(context(), ask(value)) is None
+    assert basic.number(context(), ask(value)) is None
 
 
 @pytest.mark.parametrize(
@@ -56,7 +63,7 @@ def test_number_lets_finite_floats_pass(value):
     ],
 )
 def test_allow_list(tag, by, listed, expected):
-    assert said(guard.allow_list(context(writers={"p": Writer(listed, True)}), ask(tag=tag, by=by))) == expected
+    assert said(basic.allow_list(context(writers={"p": Writer(listed, True)}), ask(tag=tag, by=by))) == expected
 
 
 BOUNDED = Tag(name="SP", unit="degC", low=40.0, high=70.0, max_step=2.0, writable=True)
@@ -79,19 +86,19 @@ BOUNDED = Tag(name="SP", unit="degC", low=40.0, high=70.0, max_step=2.0, writabl
     ],
 )
 def test_writable(tag, code):
-    verdict = guard.writable(context(table=TagTable([tag])), ask())
+    verdict = basic.writable(context(table=TagTable([tag])), ask())
     assert said(verdict) == (code and (None, code))
 
 
 def test_writable_takes_an_unknown_tag_for_a_safety_tag():
-    assert said(guard.writable(context(), ask(tag="NONE"))) == (None, "safety-tag")
+    assert said(basic.writable(context(), ask(tag="NONE"))) == (None, "safety-tag")
 
 
 @pytest.mark.parametrize(
     ("expires", "code"), [(0, None), (START, None), (START + 1, None), (START - 1, "expired"), (1, "expired")]
 )
 def test_unexpired(expires, code):
-    assert said(guard.unexpired(context(), ask(expires=expires))) == (code and (None, code))
+    assert said(basic.unexpired(context(), ask(expires=expires))) == (code and (None, code))
 
 
 @pytest.mark.parametrize(
@@ -111,11 +118,11 @@ def test_unexpired(expires, code):
     ],
 )
 def test_inputs(frame, needs, code):
-    assert said(guard.inputs(context(**frame), ask(needs=needs))) == (code and (None, code))
+    assert said(basic.inputs(context(**frame), ask(needs=needs))) == (code and (None, code))
 
 
 def test_inputs_names_the_one_that_is_not_good():
-    assert "'GHOST'" in guard.inputs(context(), ask(needs=("PV", "GHOST"))).reason
+    assert "'GHOST'" in basic.inputs(context(), ask(needs=("PV", "GHOST"))).reason
 
 
 @pytest.mark.parametrize(
@@ -131,7 +138,7 @@ def test_inputs_names_the_one_that_is_not_good():
 )
 def test_single(asked, may_write, code):
     writers = {"p": Writer(ALL, may_write)}
-    assert said(guard.single(context(writers=writers, asked=asked), ask())) == (code and (None, code))
+    assert said(basic.single(context(writers=writers, asked=asked), ask())) == (code and (None, code))
 
 
 @pytest.mark.parametrize(
@@ -146,17 +153,17 @@ def test_single(asked, may_write, code):
     ],
 )
 def test_in_range(value, expected):
-    assert said(guard.in_range(context(), ask(value))) == expected
+    assert said(basic.in_range(context(), ask(value))) == expected
 
 
 @pytest.mark.parametrize("tag", ["BARE", "NONE"])
 def test_in_range_refuses_a_tag_without_range(tag):
-    assert said(guard.in_range(context(), ask(tag=tag))) == (None, "range")
+    assert said(basic.in_range(context(), ask(tag=tag))) == (None, "range")
 
 
 @pytest.mark.parametrize("limits", [{"low": None}, {"high": None}, {"low": math.nan}, {"high": math.nan}, {"low": 71.0}])
 def test_in_range_refuses_where_no_value_can_be_right(limits):
-    assert said(guard.in_range(context(table=TagTable([replace(BOUNDED, **limits)])), ask())) == (None, "range")
+    assert said(basic.in_range(context(table=TagTable([replace(BOUNDED, **limits)])), ask())) == (None, "range")
 
 
 @pytest.mark.parametrize(
@@ -174,23 +181,23 @@ def test_in_range_refuses_where_no_value_can_be_right(limits):
     ],
 )
 def test_step(now, last, value, expected):
-    assert said(guard.step(context(now, last=last), ask(value))) == expected
+    assert said(basic.step(context(now, last=last), ask(value))) == expected
 
 
 @pytest.mark.parametrize("value", [45.0, 55.0])
 def test_a_last_value_that_is_not_a_number_does_not_widen_the_step(value):
-    allowed = guard.step(context(50.0, last=math.nan), ask(value)).allowed
+    allowed = basic.step(context(50.0, last=math.nan), ask(value)).allowed
     assert allowed is None or abs(allowed - 50.0) <= 2.0
 
 
 @pytest.mark.parametrize("tag", ["BARE", "NONE"])
 def test_step_refuses_a_tag_without_step_limit(tag):
-    assert said(guard.step(context(), ask(tag=tag))) == (None, "step")
+    assert said(basic.step(context(), ask(tag=tag))) == (None, "step")
 
 
 @pytest.mark.parametrize("max_step", [math.nan, -1.0])
 def test_step_refuses_where_no_step_can_be_right(max_step):
-    assert said(guard.step(context(table=TagTable([replace(BOUNDED, max_step=max_step)])), ask())) == (None, "step")
+    assert said(basic.step(context(table=TagTable([replace(BOUNDED, max_step=max_step)])), ask())) == (None, "step")
 
 
 @pytest.mark.parametrize(
@@ -350,8 +357,9 @@ def not_near_fifty(context, proposal):
     return guard.refuse(proposal, "odd", "too near") if 50.0 < proposal.value < 50.5 else None
 
 
-def test_without_rules_nothing_objects():
-    assert judge(context(), [ask(1e9)], ())[0].allowed == 1e9
+def test_without_rules_nothing_is_allowed():
+    assert said(judge(context(), [ask(51.0)], ())[0]) == (None, "no-rules")
+    assert judge(context(), [ask(50.0)], ())[0].allowed is None
 
 
 @pytest.mark.parametrize("rule", [*BASIC, within_plan, require({"PV": "PV = 1"})])

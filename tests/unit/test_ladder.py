@@ -32,8 +32,8 @@ def signature(level="shadow", since=0):
     return event("signature", level=level, since=since)
 
 
-def hear(rung, what, among=OPEN, at=START, tick=9):
-    return ladder.hear(rung, among, what, at, tick, "p")
+def hear(rung, what, among=OPEN, at=START, tick=9, pv=50.0):
+    return ladder.hear(rung, among, what, make_frame(DEMO_TAGS, {"SP": 50.0, "PV": pv}, at), tick, "p")
 
 
 def offered(level=Level.CONFIRM, plan=PLAN, **more):
@@ -171,6 +171,7 @@ EXPECTED_FALLS = {
     "outcome-unknown": Level.ADVISE,
     "veto-streak": Level.SHADOW,
     "evidence-against": Level.SHADOW,
+    "signature-expired": Level.ADVISE,
     "policy-failed": Level.RECORD,
     "person": Level.RECORD,
 }
@@ -427,3 +428,20 @@ def test_the_level_rises_by_one_on_an_accepted_signature_only_and_never_without_
             assert not signed
         if rung.level != before.level:
             assert (rung.since, rung.ticks, rung.asked) == (tick, 0, 0)
+
+
+def test_an_approval_is_worth_nothing_once_an_input_has_left_the_band_that_it_was_judged_in():
+    plan = replace(PLAN, band=(("PV", 45.0, 55.0),)).sealed()
+    for pv, refused in ((50.0, ""), (45.0, ""), (55.0, ""), (44.9, "situation-changed"), (math.nan, "situation-changed")):
+        new, changes, said = hear(offered(plan=plan), event("approval", plan=plan.id), pv=pv)
+        assert (said, changes) == (refused, ())
+        assert new.offer.approved_by == ("" if refused else "kim")
+        assert not new.offer.closed
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_a_signature_for_confirm_or_auto_runs_out(level):
+    among = replace(OPEN, signed_ticks=4)
+    for ticks, expired in ((3, False), (4, level >= Level.CONFIRM)):
+        assert ladder.fold(Rung(level, ticks=ticks), among, True, 0, 0)[1] == ("signature-expired" if expired else "")
+    assert ladder.fold(Rung(level, ticks=10**9), OPEN, True, 0, 0)[1] == ""

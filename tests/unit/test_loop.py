@@ -10,10 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from jayul.core.clock import Sim
-from jayul.core.guard import BASIC, HOUR
+from jayul.core.guard import HOUR
 from jayul.core.ladder import Gate, Offer, Rung, Terms
 from jayul.core.loop import Fallback, Line, Seat, run, start, step
 from jayul.core.types import BAD_NO_DATA, SECOND, Decision, Event, Level, MovePlan, Proposal, Reading, Receipt, Tag, TagTable
+from jayul.rules.basic import BASIC
 from jayul.rules.plan import within_plan
 from jayul.testing import START, make_frame
 
@@ -94,7 +95,7 @@ def seat(policy, name="p", tags=("SP", "SP2"), terms=OPEN, needs=("PV",)):
     return Seat(name, policy, None, frozenset(tags), needs, terms)
 
 
-def line_of(*seats, admit=lambda event: "", **more):
+def line_of(*seats, admit=lambda event, at: "", **more):
     places = np.arange(3)
     return Line(TABLE, places, places, np.arange(4), PERIOD, seats=seats, rules=(*BASIC, within_plan), admit=admit, **more)
 
@@ -386,7 +387,7 @@ def test_a_streak_of_refusals_demotes():
 ROLES = {"kim": "engineer"}
 
 
-def admit(what):
+def admit(what, at):
     if what.signature != b"good":
         return "signature-invalid"
     return "" if ROLES.get(what.by) == "engineer" or what.kind == "note" else "not-authorised"

@@ -10,10 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from jayul.core import ladder
-from jayul.core.guard import BASIC, Applied, Context, Rule, Writer, judge
+from jayul.core.guard import Applied, Context, Rule, Writer, judge
 from jayul.core.ladder import Offer, Rung, Terms
 from jayul.core.loop import FALLBACK, Fallback, Line, Seat, start, step
 from jayul.core.types import Decision, Event, Level, MovePlan, Proposal, Reading, Tag, TagTable, Verdict
+from jayul.rules.basic import BASIC
 from jayul.rules.plan import within_plan
 from jayul.testing import START, check_rule, make_frame
 

@@ -250,6 +250,7 @@ CHANGES = {
     "start": AT + 1,
     "expires": AT + 2,
     "abort": (("B", 0.0, 1.5),),
+    "band": (("B", 0.0, 1.5),),
 }
 
 

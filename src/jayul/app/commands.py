@@ -16,9 +16,11 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 
 from jayul import __version__
-from jayul.app import show
+from jayul.app import records, show
 from jayul.app.texts import _
 from jayul.core.guard import HOUR
+from jayul.core.types import Event
+from jayul.project import audit as audits
 from jayul.project import look, people, proof
 from jayul.project import run as running
 from jayul.project.manifest import NAME, load
@@ -274,10 +276,75 @@ def sign(
         return 0
     if run is None:
         raise running.refuse("sign", N_("name a run folder, or make a key with --new-key NAME"))
-    event = people.hand_in(run, ask, by=by, reject=reject, demote=demote, reason=reason)
+    _handed_in(run, people.hand_in(run, ask, by=by, reject=reject, demote=demote, reason=reason), json)
+    return 0
+
+
+@app.command(help=_("Set narrower limits for a tag, lock it, or clear your order; signed with your key."))
+def limit(
+    run: RunFolder,
+    tag: Annotated[str, typer.Argument(help=_("the tag"))],
+    low: Annotated[float | None, typer.Option(help=_("not below, in the tag's unit"))] = None,
+    high: Annotated[float | None, typer.Option(help=_("not above"))] = None,
+    lock: Annotated[bool, typer.Option("--lock", help=_("hands off: nothing is written to it"))] = False,
+    clear: Annotated[bool, typer.Option("--clear", help=_("end your order"))] = False,
+    of: Annotated[str | None, typer.Option(help=_("whose order to clear (engineers only)"))] = None,
+    by: Annotated[str, typer.Option(help=_("your name, as in [people]"))] = "",
+    reason: Annotated[str, typer.Option(help=_("why"))] = "",
+    json: Json = False,
+) -> int:
+    said = {"low": low, "high": high, "lock": lock or None, "clear": clear or None, "of": of, "reason": reason or None}
+    event = people.order(run, tag, {key: value for key, value in said.items() if value is not None}, by=by)
+    _handed_in(run, event, json)
+    return 0
+
+
+@app.command(help=_("Take a policy down to record, at once; nobody's leave is needed."))
+def demote(
+    run: RunFolder,
+    policy: Annotated[str, typer.Argument(help=_("the policy"))],
+    by: Annotated[str, typer.Option(help=_("your name"))] = "",
+    reason: Annotated[str, typer.Option(help=_("why"))] = "",
+    json: Json = False,
+) -> int:
+    _handed_in(run, people.hand_in(run, None, by=by, demote=policy, reason=reason), json)
+    return 0
+
+
+def _handed_in(run: Path, event: Event, json: bool) -> None:
+    out = console()
     out.print(_("Handed in as {id}; the loop takes it at its next tick.").format(id=event.id), highlight=False)
     show.following(out, show.command("status", run))
     _json(json, {"id": event.id, "kind": event.kind, "body": event.body})
+
+
+@app.command(help=_("Show the ladder: level of each policy, evidence, what is missing, and when it could come."))
+def ladder(run: RunFolder, json: Json = False) -> int:
+    found = look.ladder(run)
+    records.ladder(console(), run, found)
+    _json(json, found)
+    return 0
+
+
+@app.command(help=_("List who did what, when, to what, and why; every line leads to its tick."))
+def audit(
+    run: RunFolder,
+    kind: Annotated[list[str] | None, typer.Option(help=_("only these kinds: approval, level, plan, refused, ..."))] = None,
+    who: Annotated[str, typer.Option(help=_("only this person, policy or monitor"))] = "",
+    subject: Annotated[str, typer.Option(help=_("only this policy, plan or tag"))] = "",
+    since: Annotated[int, typer.Option(help=_("from this tick on"), min=0)] = 0,
+    until: Annotated[int | None, typer.Option(help=_("up to this tick"), min=0)] = None,
+    csv: Annotated[Path | None, typer.Option(help=_("write the lines to this file"))] = None,
+    json: Json = False,
+) -> int:
+    found = audits.audit(run, audits.Filter(tuple(kind or ()), who, subject, since, until))
+    out = console()
+    if csv is not None:
+        records.audit_csv(csv, found)
+        out.print(_("Wrote {path}.").format(path=csv), highlight=False)
+    else:
+        records.audit(out, run, found)
+    _json(json, found)
     return 0
 
 

@@ -48,6 +48,11 @@ REASONS = {
     "signature-invalid": N_("signature is not good"),
     "not-authorised": N_("this person may not do that"),
     "unknown-policy": N_("no such policy"),
+    "signature-expired": N_("the signature has run out"),
+    "situation-changed": N_("the situation is not the one that was to be approved"),
+    "competence-expired": N_("this person's competence has run out"),
+    "order-malformed": N_("the order cannot be understood"),
+    "order-out-of-date": N_("a newer order of this person stands"),
 }
 RULES = {
     "unknown-tag": N_("unknown tag"), "allow-list": N_("not on the allow-list"), "safety-tag": N_("safety tag"),
@@ -55,6 +60,11 @@ RULES = {
     "expired": N_("expired"), "inputs": N_("an input is not fresh and good"), "single": N_("more than one proposal"),
     "range": N_("outside the range"), "step": N_("step too large"), "plan": N_("outside the plan"),
     "require": N_("a condition does not hold"), "batch": N_("another part of the move was refused"),
+    "unit": N_("another unit"), "no-rules": N_("no rules are given"), "rate": N_("too much within the window"),
+    "travel": N_("too much movement within the window"), "moves": N_("too many moves within the window"),
+    "dwell": N_("it rests after a move"), "mode": N_("the mode does not take it"), "between": N_("outside the plant's own limits"),
+    "hours": N_("outside the hours for moves"), "age": N_("a value is too old"), "halfspace": N_("a shared bound"),
+    "lock": N_("locked by a person"), "limit": N_("outside the limits that a person set"),
 }  # fmt: skip
 CONCLUSIONS = {
     "proven": N_("proven"), "not proven": N_("not proven"), "worse": N_("worse"), "confounded": N_("confounded"),
@@ -97,16 +107,17 @@ def problem(found: Problem) -> str:
     return found.where + text
 
 
-def _table(*columns: str, right: Sequence[int] = ()) -> Table:
+def columns(*names: str, right: Sequence[int] = ()) -> Table:
+    """Return an empty table with these columns; `right` are the numbers of those that hold figures."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for i, column in enumerate(columns):
+    for i, column in enumerate(names):
         table.add_column(column, justify="right" if i in right else "left", overflow="fold")
     return table
 
 
 def steps(summary: Summary) -> Table:
     """Return the steps on the ladder."""
-    table = _table(_("hour"), _("policy"), _("level"), _("why"), _("who"), right=[0])
+    table = columns(_("hour"), _("policy"), _("level"), _("why"), _("who"), right=[0])
     for step in summary.levels:
         move = f"{_(LEVELS[step.before])} → {_(LEVELS[step.after])}"
         table.add_row(f"{step.hours:.1f}", step.policy, move, _(REASONS.get(step.reason, step.reason)), step.by or "–")
@@ -115,7 +126,7 @@ def steps(summary: Summary) -> Table:
 
 def asked(summary: Summary) -> Table:
     """Return asked, allowed, applied by tag."""
-    table = _table(
+    table = columns(
         _("tag"), _("asked"), _("allowed"), _("narrowed"), _("refused"), _("sent"), _("applied"),
         _("last asked / allowed / applied"), _("rules that spoke"), right=range(1, 7),
     )  # fmt: skip
@@ -129,7 +140,7 @@ def asked(summary: Summary) -> Table:
 
 def findings(summary: Summary) -> Table:
     """Return what each alarm found."""
-    table = _table(
+    table = columns(
         _("alarm"), _("times"), _("minutes"), _("share of ticks"), _("the longest"), _("largest contributions"), right=[1, 2, 3]
     )
     for found in summary.findings:
@@ -218,7 +229,7 @@ def run(console: Console, result: Result, project: str) -> None:
         console.print(_("A recording: nothing can be written to it, so Jayul may only advise."), style="yellow")
     for policy, level in s.level_now.items():
         lacks = s.missing.get(policy, {})
-        text = ", ".join(_lack(name, have, need) for name, (have, need) in lacks.items()) or _("nothing but a signature")
+        text = ", ".join(lack(name, have, need) for name, (have, need) in lacks.items()) or _("nothing but a signature")
         now = _("{policy} stands at {level}; for the next level it lacks: {lacks}")
         console.print(now.format(policy=policy, level=_(LEVELS[level]), lacks=text), highlight=False)
     console.print(_("Applied values outside a limit: {n}").format(n=s.breaches), highlight=False)
@@ -274,7 +285,7 @@ def _conclusion(console: Console, conclusion: str, reasons: Sequence[str]) -> No
 
 def effect(console: Console, out: Path, e: Effect, wash_out: float) -> None:
     """Show an effect block by block; `wash_out` in h."""
-    table = _table(_("block"), _("arm"), _("ticks used"), _("mean"), _("left out because"), right=[0, 2, 3])
+    table = columns(_("block"), _("arm"), _("ticks used"), _("mean"), _("left out because"), right=[0, 2, 3])
     for block in e.blocks:
         why = _(WHY[block.left_out]) if block.left_out else "–"
         table.add_row(str(block.number + 1), _(ARMS[block.arm]), str(block.used), number(block.means["kpi"]), why)
@@ -303,7 +314,8 @@ def settling(e: Effect, wash_out: float) -> str:
     return text + (" " + _("That is longer than the wash-out: part of the way there may be counted.") if slow else "")
 
 
-def _lack(name: str, have: float, need: float) -> str:
+def lack(name: str, have: float, need: float) -> str:
+    """Say what a gate lacks."""
     if name == "gate":
         return _("a gate in the manifest")
     if name.startswith("evidence "):
@@ -339,7 +351,7 @@ def status(console: Console, out: Path, s: Status) -> None:
     for policy, level in s.levels.items():
         console.print(f"{policy}: {_(LEVELS[level])}", highlight=False)
     if s.verdicts:
-        table = _table(_("tag"), _("policy"), _("asked"), _("allowed"), _("applied"), _("rule"), right=[2, 3, 4])
+        table = columns(_("tag"), _("policy"), _("asked"), _("allowed"), _("applied"), _("rule"), right=[2, 3, 4])
         for row in s.verdicts:
             rule = _(RULES.get(row.rule, row.rule)) if row.rule else "–"
             table.add_row(row.tag, row.by, number(row.asked), number(row.allowed), number(row.applied), rule)

@@ -1,9 +1,9 @@
-"""The guard: what may leave. Deny by default; rules narrow or refuse and never widen.
+"""The guard: what may leave. Deny by default; rules narrow or refuse and never widen. They stand in the room `rules/`.
 
 A rule is a pure function `(context, proposal) -> Verdict | None`: None has no objection, a Verdict with `allowed=None`
 refuses, any other Verdict narrows to a value between the last one and the asked one. `judge` scales every batch (the
 proposals of one writer for one plan) along the asked move until the tightest rule is met, then runs every rule again on
-what came out.
+what came out. Batches are judged one after another: each sees where those before it will go.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from jayul.core.types import SECOND, Frame, MovePlan, Proposal, Tag, Verdict
+from jayul.core.types import SECOND, Event, Frame, MovePlan, Proposal, Tag, Verdict
 
 HOUR = 3600 * SECOND
+FALLBACK = "fallback"  # the writer that brings a demoted policy's tags back
 
 
 class Applied(NamedTuple):
@@ -38,13 +39,20 @@ class Writer(msgspec.Struct, frozen=True):
 
 
 class Context(msgspec.Struct, frozen=True):
-    """What rules may look at. `last` lacks tags that we do not hold; `asked` counts, by tag, proposals that could be written."""
+    """What rules may look at. `last` lacks tags that we do not hold; `asked` counts, by tag, proposals that could be written.
+
+    `batch`: the values that are asked for together; `moving`: where tags will go that were judged before, at this tick.
+    `orders`: by tag and person, the newest order of a person about a tag (a limit, a lock).
+    """
 
     frame: Frame
     writers: Mapping[str, Writer]
     last: Mapping[str, Applied]
     period: int  # ns
     asked: Mapping[str, int] = {}
+    batch: Mapping[str, float] = {}
+    moving: Mapping[str, float] = {}
+    orders: Mapping[tuple[str, str], Event] = {}
 
     def tag(self, proposal: Proposal) -> Tag | None:
         """Return the tag that is asked for, or None if there is no such tag."""
@@ -77,78 +85,7 @@ def narrow(proposal: Proposal, low: float, high: float, rule: str, reason: str) 
     return Verdict(proposal, float(min(max(proposal.value, low), high)), rule, reason)
 
 
-def number(context: Context, proposal: Proposal) -> Verdict | None:
-    """Refuse what is not a finite float."""
-    if type(proposal.value) is not float or not math.isfinite(proposal.value):
-        return refuse(proposal, "not-a-number", f"asked value {proposal.value!r} is not a finite number")
-    return None
-
-
-def allow_list(context: Context, proposal: Proposal) -> Verdict | None:
-    """Refuse an unknown tag, and a tag that is not on its writer's list."""
-    if context.tag(proposal) is None:
-        return refuse(proposal, "unknown-tag", f"no tag '{proposal.tag}'")
-    if proposal.tag not in context.writer(proposal).tags:
-        return refuse(proposal, "allow-list", f"'{proposal.by}' may not write '{proposal.tag}'")
-    return None
-
-
-def writable(context: Context, proposal: Proposal) -> Verdict | None:
-    """Refuse a safety tag, a read-only tag, and a tag without range, step, unit or staleness limit: no bound, no write."""
-    tag = context.tag(proposal)
-    if tag is None or tag.safety:
-        return refuse(proposal, "safety-tag", f"'{proposal.tag}' belongs to the safety system")
-    if not tag.writable:
-        return refuse(proposal, "read-only", f"'{proposal.tag}' is not writable")
-    if tag.low is None or tag.high is None or tag.max_step is None or not tag.unit or not tag.stale_after > 0:
-        return refuse(proposal, "unbounded", f"'{proposal.tag}' lacks low, high, max_step, unit or stale_after")
-    return None
-
-
-def unexpired(context: Context, proposal: Proposal) -> Verdict | None:
-    """Refuse a proposal past its time."""
-    if proposal.expires and context.frame.at > proposal.expires:
-        return refuse(proposal, "expired", "the proposal is past its time")
-    return None
-
-
-def inputs(context: Context, proposal: Proposal) -> Verdict | None:
-    """Refuse while the tag itself or any input that was relied on is stale, bad, future-dated, not finite or unknown."""
-    for name in (proposal.tag, *proposal.needs):
-        if not context.frame.fresh(name):
-            return refuse(proposal, "inputs", f"'{name}' is not fresh and good")
-    return None
-
-
-def single(context: Context, proposal: Proposal) -> Verdict | None:
-    """Refuse if two proposals that could be written ask for the same tag; what is only shadowed is in nobody's way."""
-    if context.writer(proposal).may_write and context.asked.get(proposal.tag, 0) > 1:
-        return refuse(proposal, "single", f"more than one proposal for '{proposal.tag}'")
-    return None
-
-
-def in_range(context: Context, proposal: Proposal) -> Verdict | None:
-    """Narrow to the tag's range."""
-    tag = context.tag(proposal)
-    if tag is None or tag.low is None or tag.high is None:
-        return refuse(proposal, "range", "no range")
-    return narrow(proposal, tag.low, tag.high, "range", f"range {tag.low:g} to {tag.high:g} {tag.unit}")
-
-
-def step(context: Context, proposal: Proposal) -> Verdict | None:
-    """Narrow to the largest step, counted from the last applied value and from what stands in the plant now."""
-    tag, now = context.tag(proposal), context.now(proposal)
-    if tag is None or tag.max_step is None:
-        return refuse(proposal, "step", "no step limit")
-    last = context.last[proposal.tag].value if proposal.tag in context.last else now
-    low, high = max(now, last) - tag.max_step, min(now, last) + tag.max_step
-    return narrow(proposal, low, high, "step", f"step {tag.max_step:g} {tag.unit} from {last:g}")
-
-
-BASIC: tuple[Rule, ...] = (number, allow_list, writable, unexpired, inputs, single, in_range, step)
-
-
-def judge(context: Context, proposals: Sequence[Proposal], rules: Sequence[Rule] = BASIC) -> tuple[Verdict, ...]:
+def judge(context: Context, proposals: Sequence[Proposal], rules: Sequence[Rule]) -> tuple[Verdict, ...]:
     """Return one verdict for each proposal, in order. Nothing moves that nobody proposed."""
     if not proposals:
         return ()
@@ -158,27 +95,36 @@ def judge(context: Context, proposals: Sequence[Proposal], rules: Sequence[Rule]
         batches.setdefault((proposal.by, proposal.plan), []).append(i)
     verdicts: dict[int, Verdict] = {}
     for members in batches.values():
-        verdicts.update(zip(members, _judge_batch(context, [proposals[i] for i in members], rules), strict=True))
+        found = _judge_batch(context, [proposals[i] for i in members], rules)
+        verdicts.update(zip(members, found, strict=True))
+        sent = {v.proposal.tag: v.allowed for v in found if v.allowed is not None and context.writer(v.proposal).may_write}
+        context = replace(context, moving={**context.moving, **sent}) if sent else context
     return tuple(verdicts[i] for i in range(len(proposals)))
 
 
 def _judge_batch(context: Context, batch: Sequence[Proposal], rules: Sequence[Rule]) -> list[Verdict]:
-    objections = [_objections(context, p, rules) for p in batch]
+    objections = _together(context, batch, rules)
     if not any(objections):
         return [Verdict(p, p.value, "") for p in batch]
     if any(found and found[-1].allowed is None for found in objections):
         return [_refused(p, found) for p, found in zip(batch, objections, strict=True)]
     share, tightest = min(((_share(context, v), v) for found in objections for v in found), key=lambda pair: pair[0])
     values = [_move(context, p, share, found) for p, found in zip(batch, objections, strict=True)]
-    again = [_objections(context, replace(p, value=value), rules) for p, value in zip(batch, values, strict=True)]
+    again = _together(context, [replace(p, value=value) for p, value in zip(batch, values, strict=True)], rules)
     if any(again):
         return [_refused(p, found) for p, found in zip(batch, again, strict=True)]
     return [Verdict(p, value, tightest.rule, tightest.reason) for p, value in zip(batch, values, strict=True)]
 
 
+def _together(context: Context, batch: Sequence[Proposal], rules: Sequence[Rule]) -> list[list[Verdict]]:
+    """Return the objections to each proposal, where all of them would be written together."""
+    context = replace(context, batch={p.tag: p.value for p in batch})
+    return [_objections(context, p, rules) for p in batch]
+
+
 def _objections(context: Context, proposal: Proposal, rules: Sequence[Rule]) -> list[Verdict]:
-    """Return what the rules narrow, in order; a refusal ends the list."""
-    found: list[Verdict] = []
+    """Return what the rules narrow, in order; a refusal ends the list. No rules, no move: deny by default."""
+    found = [] if rules else [refuse(proposal, "no-rules", "no rules are given")]
     for rule in rules:
         if (verdict := rule(context, proposal)) is not None:
             found.append(verdict)

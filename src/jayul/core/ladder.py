@@ -15,7 +15,7 @@ from jayul.core.types import Ask, Change, Event, Frame, Level, MovePlan, same
 
 FALLS: Mapping[str, Level] = {  # reason code of a demotion -> the highest level left
     **dict.fromkeys(("inputs-stale", "override", "plan-aborted", "write-partial", "write-rejected"), Level.ADVISE),
-    **dict.fromkeys(("outcome-unknown",), Level.ADVISE),
+    **dict.fromkeys(("outcome-unknown", "signature-expired"), Level.ADVISE),
     **dict.fromkeys(("veto-streak", "evidence-against"), Level.SHADOW),
     **dict.fromkeys(("policy-failed", "person"), Level.RECORD),
 }
@@ -41,6 +41,7 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gates: dict[Level, Gate]
     stale_ticks: int = 3
     veto_ticks: int = 5
+    signed_ticks: int = 0  # for so many ticks a signature for confirm or auto is good; 0: for ever
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -74,7 +75,8 @@ def fold(rung: Rung, terms: Terms, fresh: bool, asked: int, vetoed: int) -> tupl
     veto_run = rung.veto_run + 1 if vetoed else 0 if asked else rung.veto_run
     counts = {"ticks": rung.ticks + 1, "fresh": rung.fresh + fresh, "asked": rung.asked + asked, "vetoed": rung.vetoed + vetoed}
     rung = replace(rung, **counts, stale_run=stale_run, veto_run=veto_run)
-    return rung, "inputs-stale" if stale_run >= terms.stale_ticks else "veto-streak" if veto_run >= terms.veto_ticks else ""
+    reason = "inputs-stale" if stale_run >= terms.stale_ticks else "veto-streak" if veto_run >= terms.veto_ticks else ""
+    return rung, "signature-expired" if rung.level >= Level.CONFIRM and 0 < terms.signed_ticks < rung.ticks else reason
 
 
 def fall(rung: Rung, tick: int, reason: str, policy: str, by: str = "") -> tuple[Rung, tuple[Change, ...]]:
@@ -110,12 +112,12 @@ def asks(rung: Rung, terms: Terms, policy: str) -> tuple[Ask, ...]:
     return tuple(found)
 
 
-def hear(rung: Rung, terms: Terms, event: Event, at: int, tick: int, policy: str) -> tuple[Rung, tuple[Change, ...], str]:
+def hear(rung: Rung, terms: Terms, event: Event, frame: Frame, tick: int, policy: str) -> tuple[Rung, tuple[Change, ...], str]:
     """Take one authentic event about this policy. Return the rung, a change if any, and why it was refused (or empty)."""
     if event.kind == "signature":
         return _signature(rung, terms, event, tick, policy)
     if event.kind in ("approval", "rejection"):
-        return _approval(rung, event, at)
+        return _approval(rung, event, frame)
     if event.kind == "evidence":
         name, passed = str(event.body.get("name", "")), event.body.get("passed") is True
         rung = replace(rung, evidence={**rung.evidence, name: passed})
@@ -135,7 +137,7 @@ def _signature(rung: Rung, terms: Terms, event: Event, tick: int, policy: str) -
     return Rung(after, tick, "signed", evidence=rung.evidence, offer=rung.offer), (change,), ""
 
 
-def _approval(rung: Rung, event: Event, at: int) -> tuple[Rung, tuple[Change, ...], str]:
+def _approval(rung: Rung, event: Event, frame: Frame) -> tuple[Rung, tuple[Change, ...], str]:
     offer = rung.offer
     if offer is None or event.body.get("plan") != offer.plan.id:
         return rung, (), "plan-not-on-the-table"
@@ -143,10 +145,12 @@ def _approval(rung: Rung, event: Event, at: int) -> tuple[Rung, tuple[Change, ..
         return replace(rung, offer=replace(offer, closed="rejected")), (), ""
     if offer.approved_by:
         return rung, (), "approval-used"
-    if offer.closed or at > offer.plan.expires:
+    if offer.closed or frame.at > offer.plan.expires:
         return rung, (), "plan-closed"
     if rung.level != Level.CONFIRM:
         return rung, (), "level-too-low"
+    if not _within(frame, offer.plan.band):
+        return rung, (), "situation-changed"
     return replace(rung, offer=replace(offer, approved_by=event.by)), (), ""
 
 
@@ -159,10 +163,14 @@ def watch(rung: Rung, frame: Frame) -> tuple[Rung, str]:
     if frame.at > plan.expires:
         closed = "expired"
     elif offer.approved_by or rung.level == Level.AUTO:
-        if any(not frame.fresh(tag) or not low <= frame[tag] <= high for tag, low, high in plan.abort):
+        if not _within(frame, plan.abort):
             return rung, "plan-aborted"
         closed = "done" if all(frame.fresh(tag) and same(frame[tag], target) for tag, target in plan.targets.items()) else ""
     return (replace(rung, offer=replace(offer, closed=closed)) if closed else rung), ""
+
+
+def _within(frame: Frame, limits: tuple[tuple[str, float, float], ...]) -> bool:
+    return all(frame.fresh(tag) and low <= frame[tag] <= high for tag, low, high in limits)
 
 
 def may_write(rung: Rung) -> bool:

@@ -11,14 +11,12 @@ from msgspec.structs import replace
 
 from jayul.core import ladder
 from jayul.core.clock import Clock
-from jayul.core.guard import BASIC, HOUR, Applied, Context, Rule, Writer, judge
+from jayul.core.guard import FALLBACK, HOUR, Applied, Context, Rule, Writer, judge
 from jayul.core.ladder import Rung, Terms
 
 from jayul.core.types import (  # isort: skip
     Change, Decision, Event, Frame, Heard, Inbox, Journal, Level, MovePlan, Outcome, Plant, Proposal, Reading, Tag, TagTable, same,
 )  # fmt: skip
-
-FALLBACK = "fallback"  # the writer that brings a demoted policy's tags back
 
 
 class Model(Protocol):
@@ -36,6 +34,7 @@ _WISHES, _ENCODE = msgspec.msgpack.Decoder(list[Wish]), msgspec.msgpack.Encoder(
 Held: TypeAlias = dict[str, Applied]  # by tag
 Memories: TypeAlias = dict[str, Any]  # by model or policy
 Rungs: TypeAlias = dict[str, Rung]  # by policy
+Orders: TypeAlias = dict[tuple[str, str], Event]  # by tag and person
 
 
 class Policy(Protocol):
@@ -66,7 +65,7 @@ class Line(msgspec.Struct, frozen=True):
     """A wired project: everything `step` needs besides state, frame and events.
 
     `take` and `put` lay a plant's frame on `table`; `named` are the positions in `table` that the journal keeps; `period` in
-    ns; `admit` gives the reason code for refusing an event whose sender or signature is not good, or nothing.
+    ns; `admit` gives the reason code for refusing an event (at a time, ns) whose sender, signature or body is not good, or nothing.
     """
 
     table: TagTable
@@ -77,14 +76,15 @@ class Line(msgspec.Struct, frozen=True):
     models: Mapping[str, tuple[Model, Any]] = {}  # with the state before the first frame
     seats: tuple[Seat, ...] = ()
     fallback: Mapping[str, Fallback] = {}
-    rules: tuple[Rule, ...] = BASIC
-    admit: Callable[[Event], str] = lambda event: "not-authorised"
+    rules: tuple[Rule, ...] = ()  # none: nothing may be written
+    admit: Callable[[Event, int], str] = lambda event, at: "not-authorised"
 
 
 class State(msgspec.Struct, frozen=True):
     """All that goes from one tick to the next; a restart folds it from the journal.
 
-    `last`: what we hold; `origin`: what stood there before our first move; `signals`: asked, vetoed, trouble of the last tick.
+    `last`: what we hold; `origin`: what stood there before our first move; `signals`: asked, vetoed, trouble of the last tick;
+    `orders`: by tag and person, what people ordered about tags.
     """
 
     tick: int
@@ -94,6 +94,7 @@ class State(msgspec.Struct, frozen=True):
     last: Held = {}
     origin: dict[str, float] = {}
     signals: dict[str, tuple[int, int, str]] = {}
+    orders: Orders = {}
 
 
 def start(line: Line) -> State:
@@ -154,7 +155,8 @@ def decide(
     last, lost = _overrides(state, frame)
     trouble = lost | {name: "policy-failed" for name in failed if name in state.rungs}
     rungs, changes = _climb(line, state, frame, trouble)
-    heard = tuple([Heard(event, _hear(line, rungs, changes, event, frame.at, state.tick)) for event in events])
+    orders = dict(state.orders)
+    heard = tuple([Heard(event, _hear(line, rungs, changes, orders, event, frame, state.tick)) for event in events])
     plans = tuple([wish for wish in wishes if isinstance(wish, MovePlan)])
     for plan in plans:
         rungs[plan.by] = replace(rungs[plan.by], offer=ladder.Offer(plan, state.tick))
@@ -163,13 +165,13 @@ def decide(
     writers = {s.name: Writer(s.tags, ladder.may_write(rungs[s.name]), offers[s.name]) for s in line.seats}
     writers[FALLBACK] = Writer(line.fallback, may_write=True)
     asked = [wish for wish in wishes if isinstance(wish, Proposal)] + back
-    verdicts = judge(Context(frame, writers, last, line.period), asked, line.rules)
+    verdicts = judge(Context(frame, writers, last, line.period, orders=orders), asked, line.rules)
     writes = tuple([i for i, v in enumerate(verdicts) if v.allowed is not None and writers[v.proposal.by].may_write])
     asks = tuple(ask for s in line.seats for ask in ladder.asks(rungs[s.name], s.terms, s.name))
     seen, levels = (state.tick, frame.at, frame.digest(), frame.columns(line.named)), [rung.level for rung in rungs.values()]
     decision = Decision(*seen, heard, plans, verdicts, tuple(levels), tuple(changes), asks, writes, failed)
     origin = {(tag := verdicts[i].proposal.tag): frame[tag] for i in writes} | state.origin if writes else state.origin
-    return replace(state, rungs=rungs, last=last, origin=origin), decision
+    return replace(state, rungs=rungs, last=last, origin=origin, orders=orders), decision
 
 
 def _overrides(state: State, frame: Frame) -> tuple[Held, dict[str, str]]:
@@ -193,14 +195,19 @@ def _climb(line: Line, state: State, frame: Frame, trouble: Mapping[str, str]) -
     return rungs, changes
 
 
-def _hear(line: Line, rungs: Rungs, changes: list[Change], event: Event, at: int, tick: int) -> str:
-    """Take one event into rungs and changes. Return the reason code of its refusal, or nothing."""
-    if refused := line.admit(event):
+def _hear(line: Line, rungs: Rungs, changes: list[Change], orders: Orders, event: Event, frame: Frame, tick: int) -> str:
+    """Take one event into rungs and changes, or orders. Return the reason code of its refusal, or nothing."""
+    if refused := line.admit(event, frame.at):
         return refused
+    if event.kind == "limit":
+        key = event.body["tag"], event.body.get("of", event.by)
+        newest = max((orders[key], event), key=lambda order: order.at) if key in orders else event
+        orders[key] = newest
+        return "" if newest is event else "order-out-of-date"
     seat = next((s for s in line.seats if s.name == event.body.get("policy")), None)
     if seat is None:
         return "" if event.kind == "note" else "unknown-policy"
-    rungs[seat.name], changed, refused = ladder.hear(rungs[seat.name], seat.terms, event, at, tick, seat.name)
+    rungs[seat.name], changed, refused = ladder.hear(rungs[seat.name], seat.terms, event, frame, tick, seat.name)
     changes += changed
     return refused
 

@@ -166,6 +166,7 @@ class Proposal(_Line, frozen=True, tag="proposal"):
     effect: str = ""  # what the policy expects of it
     expires: int = 0  # ns; 0: with the tick
     plan: str = ""  # id of the MovePlan that it carries out, if any
+    unit: str = ""  # of the value; empty: the tag's
 
 
 class MovePlan(_Line, frozen=True, tag="plan"):
@@ -179,6 +180,7 @@ class MovePlan(_Line, frozen=True, tag="plan"):
     start: int  # ns
     expires: int  # ns; after this nothing of it may be written
     abort: tuple[tuple[str, float, float], ...] = ()  # (tag, low, high): outside, or not fresh, the plan ends
+    band: tuple[tuple[str, float, float], ...] = ()  # (tag, low, high): outside, or not fresh, it can no longer be approved
 
     def sealed(self) -> MovePlan:
         """Return the plan with the digest of everything else in it as its id: an approval of it is bound to all of that."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import msgspec
 from msgspec.structs import replace
 
 from jayul.core.clock import Sim
-from jayul.core.loop import Seat, run
-from jayul.core.types import Ask, Frame, MovePlan, Proposal, Reading, Tag
-from jayul.plant.journal import Compare, JournalInbox, JournalPlant, Tape
+from jayul.core.guard import HOUR
+from jayul.core.ladder import Rung, missing
+from jayul.core.loop import Line, Seat, State, run
+from jayul.core.types import Ask, Event, Frame, Level, MovePlan, Proposal, Reading, Tag
+from jayul.plant.journal import Compare, Diverged, JournalInbox, JournalPlant, Tape
 from jayul.project.problem import N_
 from jayul.project.run import Watch, read_header, read_summary, refuse, ticks_of
 from jayul.project.wire import replay_line
@@ -96,24 +98,77 @@ class Replayed(msgspec.Struct, frozen=True):
 
 def replay(out: Path, *, full: bool = False, progress: Watch = lambda done, total: None) -> Replayed:
     """Run guard and ladder (`full`: models and policies too) again on what a journal holds. Raises ManifestError, Corrupt."""
+    found = list[tuple[int, str]]()
+    count, _, _ = _play(out, lambda tick, what: found.append((tick, what)), full=full, progress=progress)
+    first = f"tick {found[0][0]}: {found[0][1]}" if found else ""
+    return Replayed(count, len({tick for tick, _ in found}), full, first)
+
+
+def _play(out: Path, differ: Callable[[int, str], None], *, full: bool, progress: Watch) -> tuple[int, Line, State]:
+    """Drive the line over its journal. Return ticks, line and the state at the end."""
     files = OsFiles(out / "journal", create=False)
     header = header_of(out, files)
     count = sum(tick.outcome is not None for tick in ticks_of(files))
     line, kept = replay_line(header, full=full)
-    tape, found = Tape(ticks_of(files)), list[tuple[int, str]]()
+    tape = Tape(ticks_of(files))
     if not full:
         models = {name: (_Silent(name, tape), None) for name in line.models}
         line = replace(line, models=models, seats=tuple(replace(seat, policy=_playback(seat, tape)) for seat in line.seats))
-    journal = Compare(tape, lambda tick, what: found.append((tick, what)), whole_frame=False)
-    clock = Sim(0, header.seed)
-    asyncio.run(
+    state = asyncio.run(
         run(
-            line, JournalPlant(kept, tape), clock, journal, JournalInbox(tape),
+            line, JournalPlant(kept, tape), Sim(0, header.seed), Compare(tape, differ, whole_frame=False), JournalInbox(tape),
             ticks=count, watch=lambda frame, decision, outcome: progress(decision.tick + 1, count),
         )
     )  # fmt: skip
-    first = f"tick {found[0][0]}: {found[0][1]}" if found else ""
-    return Replayed(count, len({tick for tick, _ in found}), full, first)
+    return count, line, state
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Where a policy stands on the ladder, and what the next level asks for.
+
+    `since` is a tick, `hours` how long ago that was; `lacks` is name -> (have, need). `earliest`: hours until the gate could be
+    passed if nothing but ticks is missing and none goes bad; 0: now, it waits for a signature; null: it is not a matter of time.
+    """
+
+    policy: str
+    level: str
+    next: str
+    since: int
+    hours: float
+    reason: str
+    counts: dict[str, int]
+    evidence: dict[str, bool]
+    lacks: dict[str, tuple[float, float]]
+    earliest: float | None
+
+
+class Ladder(msgspec.Struct, frozen=True):
+    """The ladder of a run, and the orders of people that are in force."""
+
+    tick: int
+    standings: list[Standing]
+    orders: list[Event]
+
+
+def ladder(out: Path) -> Ladder:
+    """Fold the journal into where each policy stands. Raises ManifestError, Corrupt, Diverged."""
+
+    def differ(tick: int, what: str) -> None:
+        raise Diverged(tick, f"does not come out as recorded ({what}); was Jayul changed since?")
+
+    _, line, state = _play(out, differ, full=False, progress=lambda done, total: None)
+    orders = [event for event in state.orders.values() if event.body.get("clear") is not True]
+    return Ladder(state.tick - 1, [_standing(seat, state.rungs[seat.name], line.period) for seat in line.seats], orders)
+
+
+def _standing(seat: Seat, rung: Rung, period: int) -> Standing:
+    lacks = missing(rung, seat.terms)
+    further = Level(rung.level + 1).name.lower() if rung.level < Level.AUTO else ""
+    ticks = lacks["ticks"][1] - lacks["ticks"][0] if "ticks" in lacks else 0
+    earliest = None if lacks.keys() - {"ticks"} else ticks * period / HOUR
+    counts = {"ticks": rung.ticks, "fresh": rung.fresh, "asked": rung.asked, "vetoed": rung.vetoed}
+    level, hours = rung.level.name.lower(), rung.ticks * period / HOUR
+    return Standing(seat.name, level, further, rung.since, hours, rung.reason, counts, rung.evidence, lacks, earliest)
 
 
 class _Silent:

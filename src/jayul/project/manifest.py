@@ -41,11 +41,15 @@ class RunSection(_Section, frozen=True):
 
 
 class Person(_Section, frozen=True):
-    """`[[people.person]]`: a named person, what they may do, and their public key (`jayul sign --new-key NAME`)."""
+    """`[[people.person]]`: a named person, what they may do, and their public key (`jayul sign --new-key NAME`).
+
+    `until`: the last day on which their competence counts.
+    """
 
     name: str
     roles: tuple[Literal["engineer", "operator"], ...]
     key: str = ""
+    until: dt.date | None = None
 
 
 class PeopleSection(_Section, frozen=True):
@@ -87,9 +91,10 @@ class ProofSection(_Section, frozen=True):
 
 
 class GuardSection(_Section, frozen=True):
-    """`[guard]`: conditions (core/expr) that must hold for anything to be written."""
+    """`[guard]`: conditions (core/expr) that must hold for anything to be written; further rules, each with its `kind`."""
 
     require: tuple[str, ...] = ()
+    rule: tuple[dict[str, Any], ...] = ()
 
 
 class FallbackEntry(_Section, frozen=True):
@@ -108,6 +113,7 @@ class LadderSection(_Section, frozen=True):
     auto: Gate | None = None
     stale_ticks: int = 3
     veto_ticks: int = 5
+    signed_for: str = ""  # so long a signature for confirm or auto is good; empty: for ever
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -119,12 +125,16 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class PolicySection(_Section, frozen=True):
-    """`[[policy]]`: a policy, the tags it may write, the inputs whose freshness it lives by; further keys depend on `kind`."""
+    """`[[policy]]`: a policy, the tags it may write, the inputs whose freshness it lives by; further keys depend on `kind`.
+
+    `ladder`: its own gates, instead of those of `[ladder]`.
+    """
 
     name: str
     kind: str
     writes: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    ladder: LadderSection | None = None
     options: dict[str, Any] = {}
 
 
@@ -141,6 +151,7 @@ class Manifest(_Section, frozen=True):
     kpi: KpiSection | None
     proof: ProofSection | None
     models: tuple[Kind, ...]
+    rules: tuple[Kind, ...]
     policies: tuple[PolicySection, ...]
     file: str
     text: str
@@ -213,12 +224,14 @@ def parse(raw: dict[str, Any], file: str, text: str) -> Manifest:
         tag: _convert(file, text, ["fallback", tag], entry, FallbackEntry) for tag, entry in found.get("fallback", {}).items()
     }
     models = tuple(_kind(fail, ["model", i], entry, name=True) for i, entry in enumerate(found.get("model", [])))
+    entries = found.get("guard", GuardSection()).rule
+    rules = tuple(_kind(fail, ["guard", "rule", i], entry, name=False) for i, entry in enumerate(entries))
     policies = tuple(_policy(file, text, i, entry) for i, entry in enumerate(found.get("policy", [])))
     canonical = msgspec.json.encode(raw, order="sorted").decode()
     return Manifest(
         found["project"], found.get("run", RunSection()), _kind(fail, ["plant"], found["plant"], name=False),
         found.get("people", PeopleSection()), found.get("ladder", LadderSection()), found.get("guard", GuardSection()),
-        found["fallback"], found.get("kpi"), found.get("proof"), models, policies, file, text, canonical,
+        found["fallback"], found.get("kpi"), found.get("proof"), models, rules, policies, file, text, canonical,
     )  # fmt: skip
 
 
@@ -233,7 +246,7 @@ def _kind(fail: Any, path: list[str | int], raw: dict[str, Any], *, name: bool) 
 
 
 def _policy(file: str, text: str, i: int, raw: dict[str, Any]) -> PolicySection:
-    own = {key: value for key, value in raw.items() if key in ("name", "kind", "writes", "needs")}
+    own = {key: value for key, value in raw.items() if key in ("name", "kind", "writes", "needs", "ladder")}
     section = _convert(file, text, ["policy", i], own, PolicySection)
     return msgspec.structs.replace(section, options={k: v for k, v in raw.items() if k not in own})
 

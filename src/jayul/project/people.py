@@ -1,4 +1,4 @@
-"""What a person does to a run: make a key, sign, approve, reject, demote. It all goes through the inbox."""
+"""What a person does to a run: make a key, sign, approve, reject, demote, limit, lock. It all goes through the inbox."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 from jayul.core.clock import today
 from jayul.core.types import Event
-from jayul.project.look import status
+from jayul.project.look import Status, status
 from jayul.project.manifest import parse_canonical
 from jayul.project.problem import N_
 from jayul.project.run import refuse
 from jayul.record.inbox import SqliteInbox
 from jayul.record.sign import Signer, new_id, signed
+from jayul.rules.orders import sound
 
 
 def new_key(name: str) -> str:
@@ -26,39 +27,61 @@ def new_key(name: str) -> str:
 
 
 def hand_in(out: Path, ask: str | None, *, by: str, reject: bool = False, demote: str | None = None, reason: str = "") -> Event:
-    """Put a person's signed act into a run's inbox. Raises ManifestError for what could never be accepted."""
-    now = status(out)
-    if not by:
-        raise refuse("--by", N_("say who you are, as in [people]"))
-    if now.complete:
-        raise refuse(out, N_("this run is complete; nobody takes the act any more"))
+    """Put a person's act on a level or a plan into a run's inbox. Raises ManifestError for what could never be accepted."""
+    now = _open_run(out, by)
     body: dict[str, Any] = {"reason": reason} if reason else {}
     if demote is not None:
         if demote not in now.header.policies:
             raise refuse(
                 "--demote", N_("unknown policy '{name}'; there are {known}"), name=demote, known=", ".join(now.header.policies)
             )
-        kind: Any = "demotion"
-        body["policy"] = demote
-    else:
-        waiting = {f"{found.policy}:{found.subject}": found for found in now.asks}
-        if ask not in waiting:
-            known = ", ".join(waiting) or "-"
-            raise refuse(out, N_("'{ask}' does not wait for a person now; there waits: {known}"), ask=ask or "", known=known)
-        found = waiting[ask]
-        if reject and found.kind == "signature":
-            raise refuse(
-                "--reject", N_("only a plan is rejected; leave a level unsigned, or take the policy down with --demote")
-            )
-        kind = "rejection" if reject else found.kind
-        body["policy"] = found.policy
-        body |= {"level": found.subject, "since": found.since} if kind == "signature" else {"plan": found.subject}
-    known_people = [person.name for person in parse_canonical(now.header.manifest).people.person]
-    if demote is None and by not in known_people:
+        return _put(out, "demotion", by, {**body, "policy": demote}, sign=False)
+    waiting = {f"{found.policy}:{found.subject}": found for found in now.asks}
+    if ask not in waiting:
+        known = ", ".join(waiting) or "-"
+        raise refuse(out, N_("'{ask}' does not wait for a person now; there waits: {known}"), ask=ask or "", known=known)
+    found = waiting[ask]
+    if reject and found.kind == "signature":
+        raise refuse("--reject", N_("only a plan is rejected; leave a level unsigned, or take the policy down with --demote"))
+    body |= {"policy": found.policy}
+    body |= {"level": found.subject, "since": found.since} if found.kind == "signature" else {"plan": found.subject}
+    _named(now, by)
+    return _put(out, "rejection" if reject else found.kind, by, body)
+
+
+def order(out: Path, tag: str, body: dict[str, Any], *, by: str) -> Event:
+    """Put a person's order about a tag (limits, lock, clear) into a run's inbox. Raises ManifestError."""
+    now = _open_run(out, by)
+    tags = {found.name: found for found in now.header.tags}
+    if tag not in tags or not tags[tag].writable:
+        known = ", ".join(name for name, found in tags.items() if found.writable) or "-"
+        raise refuse(out, N_("'{tag}' is nothing that is written here; there are: {known}"), tag=tag, known=known)
+    body = {"tag": tag, **body}
+    if not sound(body):
+        raise refuse("limit", N_("say exactly one of: limits (--low, --high, in order), --lock, --clear"))
+    _named(now, by)
+    return _put(out, "limit", by, body)
+
+
+def _open_run(out: Path, by: str) -> Status:
+    now = status(out)
+    if not by:
+        raise refuse("--by", N_("say who you are, as in [people]"))
+    if now.complete:
+        raise refuse(out, N_("this run is complete; nobody takes the act any more"))
+    return now
+
+
+def _named(now: Status, by: str) -> None:
+    known = [person.name for person in parse_canonical(now.header.manifest).people.person]
+    if by not in known:
         message = N_("'{name}' is not in [people] of this run; there are: {known}")
-        raise refuse("--by", message, name=by, known=", ".join(known_people) or "-")
+        raise refuse("--by", message, name=by, known=", ".join(known) or "-")
+
+
+def _put(out: Path, kind: Any, by: str, body: dict[str, Any], *, sign: bool = True) -> Event:
     event = Event(kind, by, today(), body, new_id())
-    if kind != "demotion":
+    if sign:
         event = signed(event, Signer.open(f"person-{by}"))
     inbox = SqliteInbox(out / "state.db")
     inbox.put(event)

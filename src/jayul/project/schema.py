@@ -20,6 +20,9 @@ def manifest_schema() -> dict[str, Any]:
             section = dict[str, FallbackEntry] if name == "fallback" else section
             (schema,), components = msgspec.json.schema_components([section], ref_template="#/$defs/{name}")
             defs |= components
+            if name == "guard":
+                rules = [_variant(kind, point, "rule", defs) for kind, point in sorted(kinds.known("rules").items())]
+                defs["GuardSection"]["properties"]["rule"]["items"] = {"oneOf": rules}
             properties[name] = schema
             continue
         options = [_variant(kind, point, name, defs) for kind, point in sorted(kinds.known(group).items())]  # type: ignore[arg-type]
@@ -39,7 +42,7 @@ def _variant(kind: str, point: Any, section: str, defs: dict[str, Any]) -> dict[
     (schema,), components = msgspec.json.schema_components([kinds.load(point).config], ref_template="#/$defs/{name}")
     own = components.pop(schema["$ref"].rsplit("/", 1)[-1])
     defs |= components
-    named: dict[str, Any] = {"kind": {"const": kind}} | ({} if section == "plant" else {"name": {"type": "string"}})
+    named: dict[str, Any] = {"kind": {"const": kind}} | ({} if section in ("plant", "rule") else {"name": {"type": "string"}})
     if section == "policy":
         tags = {"type": "array", "items": {"type": "string"}}
         named |= {"writes": tags, "needs": tags}

@@ -15,24 +15,29 @@ import numpy as np
 from jayul import __version__, learn
 from jayul.core.clock import Clock, Sim
 from jayul.core.expr import ExprError, Unit, parse_unit, show_unit
-from jayul.core.guard import BASIC, HOUR
+from jayul.core.guard import FALLBACK, HOUR, Rule
 from jayul.core.ladder import Terms
-from jayul.core.loop import FALLBACK, Fallback, Line, Model, Seat
+from jayul.core.loop import Fallback, Line, Model, Seat
 from jayul.core.types import Event, Level, Plant, Tag, TagTable
 from jayul.decide import Move
 from jayul.decide import Setting as PolicySetting
 from jayul.decide.switchback import Schedule
 from jayul.learn.formula import FormulaConfig, formula
+from jayul.learn.movement import MovementConfig, movement
 from jayul.plant.errors import Refused, Unreachable
 from jayul.plant.journal import Rewindable
 from jayul.plant.sim.people import NAME as SIMULATED
 from jayul.project import kinds, monitor
-from jayul.project.manifest import Manifest, PolicySection, parse_canonical
+from jayul.project.manifest import LadderSection, Manifest, PolicySection, parse_canonical
 from jayul.project.problem import N_, nearest
 from jayul.project.summary import KPI
 from jayul.prove.plan import Held, Plan
 from jayul.record.journal import FORMAT, Header
 from jayul.record.sign import genuine
+from jayul.rules import Moved
+from jayul.rules import Setting as RuleSetting
+from jayul.rules.basic import BASIC
+from jayul.rules.orders import orders, sound
 from jayul.rules.plan import within_plan
 from jayul.rules.require import require
 
@@ -77,10 +82,7 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
         total = min(total, made.end - made.start + period)
         clock = Sim(made.start, seed)
         made = factory.make(config, clock)
-        for level in ("confirm", "auto"):
-            if getattr(manifest.ladder, level) is not None:
-                message = N_("a recording cannot be written to, so its ladder ends at advise; take this gate out")
-                manifest.fail(["ladder", level], message)
+        _check_recorded(manifest)
     plant: Plant = made
     _check_people(manifest, plant)
     if manifest.run.commit == "group" and not isinstance(plant, Rewindable):
@@ -98,6 +100,16 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
     return Wired(manifest, plant, clock, line, max(1, total // period), header)
 
 
+def _check_recorded(manifest: Manifest) -> None:
+    ladders: list[tuple[list[str | int], LadderSection | None]] = [(["ladder"], manifest.ladder)]
+    ladders += [(["policy", i, "ladder"], policy.ladder) for i, policy in enumerate(manifest.policies)]
+    for path, section in ladders:
+        for level in ("confirm", "auto"):
+            if section is not None and getattr(section, level) is not None:
+                message = N_("a recording cannot be written to, so its ladder ends at advise; take this gate out")
+                manifest.fail([*path, level], message)
+
+
 def _data(manifest: Manifest, key: str, text: str) -> str:
     """Fill in where the data of an example lies: it is not part of the project."""
     if DATA not in text:
@@ -110,8 +122,10 @@ def _data(manifest: Manifest, key: str, text: str) -> str:
 
 def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> Line:
     """Build everything but the plant over its tags: what a replay needs too. Raises ManifestError."""
-    models, derived = _models(manifest, tags)
+    configs = [_rule_config(manifest, i) for i in range(len(manifest.rules))]
+    models, derived = _models(manifest, tags, configs)
     table = TagTable([*tags.tags, *derived]) if derived else tags
+    rules = tuple(_rule(manifest, i, config, table) for i, config in enumerate(configs))
     seats = tuple(_seat(manifest, i, section, table, period, clock) for i, section in enumerate(manifest.policies))
     for i, seat in enumerate(seats):
         if seat.name == FALLBACK or seat.name in [other.name for other in seats[:i]]:
@@ -124,14 +138,14 @@ def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> 
     }
     used |= {name for model, _ in models.values() for name in model.needs} | {tag.name for tag in derived}
     used |= {when for seat in seats if (when := getattr(seat.plan, "when", ""))}
-    used |= _proof_tags(manifest, table)
+    used |= _proof_tags(manifest, table) | {name for config in configs for name in getattr(config, "reads", ())}
     named = np.array([i for i, name in enumerate(table.names) if name in used or not seats], dtype=np.int64)
-    conditions = {f"guard.require.{i}": text for i, text in enumerate(manifest.guard.require)}
+    if conditions := {f"guard.require.{i}": text for i, text in enumerate(manifest.guard.require)}:
+        rules = (require(conditions), *rules)
     here = np.arange(len(tags.tags))
     return Line(
         table, here, here, named, period, models, seats, _fallback(manifest, table, seats),
-        (*BASIC, within_plan, require(conditions)) if conditions else (*BASIC, within_plan),
-        _admit(manifest),
+        (*BASIC, within_plan, orders, *rules), _admit(manifest, table),
     )  # fmt: skip
 
 
@@ -215,29 +229,61 @@ ROLES: Mapping[str, tuple[str, ...]] = {  # event -> roles, one of which its sen
     "rejection": ("operator", "engineer"),
     "signature": ("engineer",),
     "evidence": ("engineer",),
+    "limit": ("operator", "engineer"),
 }
 UNSIGNED = ("note", "demotion")  # the safe way needs nobody's leave
 
 
-def _admit(manifest: Manifest) -> Callable[[Event], str]:
-    """Make the check of an event's sender: role and signature. Simulated people, where accepted, need no key."""
+def _admit(manifest: Manifest, table: TagTable) -> Callable[[Event, int], str]:
+    """Make the check of an event: role, competence and signature of its sender. Simulated people, where accepted, need no key."""
     public = {person.name: person.key for person in manifest.people.person}
     roles: dict[str, tuple[str, ...]] = {person.name: person.roles for person in manifest.people.person}
     if manifest.people.simulated:
         roles[SIMULATED] = ("engineer", "operator")
 
-    def admit(event: Event) -> str:
+    until = {
+        person.name: _ns(dt.datetime.combine(person.until, dt.time.max)) for person in manifest.people.person if person.until
+    }
+
+    def admit(event: Event, at: int) -> str:
         if event.kind in UNSIGNED or (event.by == monitor.NAME and event.id == monitor.ID):
             return ""
         if event.kind in ROLES and not set(ROLES[event.kind]) & set(roles.get(event.by, ())):
             return "not-authorised"
+        if at > until.get(event.by, at):
+            return "competence-expired"
+        if event.kind == "limit":
+            if not sound(event.body) or event.body["tag"] not in table.index:
+                return "order-malformed"
+            if event.body.get("of", event.by) != event.by and "engineer" not in roles.get(event.by, ()):
+                return "not-authorised"
         simulated = manifest.people.simulated and event.by == SIMULATED
         return "" if simulated or genuine(public.get(event.by, ""), event.message(), event.signature) else "signature-invalid"
 
     return admit
 
 
-def _models(manifest: Manifest, tags: TagTable) -> tuple[dict[str, tuple[Model, Any]], list[Tag]]:
+def _rule_config(manifest: Manifest, i: int) -> Any:
+    """Read the configuration of a rule, whatever its kind."""
+    path: list[str | int] = ["guard", "rule", i]
+    factory = kinds.find(manifest, "rules", manifest.rules[i].kind, path)
+    config: Any = manifest.convert(path, manifest.rules[i].options, factory.config)
+    return config
+
+
+def _rule(manifest: Manifest, i: int, config: Any, table: TagTable) -> Rule:
+    """Make a rule over the tags of the frame, derived ones included."""
+    path: list[str | int] = ["guard", "rule", i]
+    try:
+        rule: Rule = kinds.find(manifest, "rules", manifest.rules[i].kind, path).make(
+            config, RuleSetting(f"guard.rule.{i}", table)
+        )
+    except ValueError as error:
+        manifest.fail(path, "{text}", text=error)
+    return rule
+
+
+def _models(manifest: Manifest, tags: TagTable, rules: Sequence[Any]) -> tuple[dict[str, tuple[Model, Any]], list[Tag]]:
     models: dict[str, tuple[Model, Any]] = {}
     derived: list[Tag] = []
 
@@ -269,6 +315,10 @@ def _models(manifest: Manifest, tags: TagTable) -> tuple[dict[str, tuple[Model, 
         add(name, lambda setting, n=name, t=text: formula(FormulaConfig({n: t}), setting), ["guard", "require"])  # type: ignore[misc]
         if models[name][0].parsed[name].unit is not None:  # type: ignore[attr-defined]
             manifest.fail(["guard", "require"], N_("is a number, not a condition: {text}"), text=text)
+    for i, config in enumerate(rules):
+        if isinstance(config, Moved):
+            watch = MovementConfig(config.tags, config.window)
+            add(f"guard.rule.{i}", lambda setting, w=watch: movement(w, setting), ["guard", "rule", i])  # type: ignore[misc]
     return models, derived
 
 
@@ -296,7 +346,9 @@ def _seat(manifest: Manifest, i: int, section: PolicySection, table: TagTable, p
     _check_move(manifest, path, section, config, table, period)
     setting = PolicySetting(section.name, section.writes, section.needs, period, clock.now(), clock.rng)
     policy, plan = factory.make(config, setting)
-    return Seat(section.name, policy, plan, frozenset(section.writes), section.needs, _terms(manifest))
+    own = [*path, "ladder"] if section.ladder else ["ladder"]
+    terms = _terms(manifest, own, section.ladder or manifest.ladder, period)
+    return Seat(section.name, policy, plan, frozenset(section.writes), section.needs, terms)
 
 
 def _check_writable(manifest: Manifest, path: list[str | int], tag: Tag) -> None:
@@ -339,23 +391,26 @@ def _check_move(
             manifest.fail([*path, "abort"], N_("the low limit of '{tag}' must lie below the high one"), tag=limit.tag)
 
 
-def _terms(manifest: Manifest) -> Terms:
-    section = manifest.ladder
+def _terms(manifest: Manifest, path: Sequence[str | int], section: LadderSection, period: int) -> Terms:
+    """Read the gates that stand at a key path: those of a policy, or of all."""
     for name in ("stale_ticks", "veto_ticks"):
         if getattr(section, name) < 1:
-            manifest.fail(["ladder", name], N_("must be at least 1"))
+            manifest.fail([*path, name], N_("must be at least 1"))
     gates = {}
     for level in (Level.SHADOW, Level.ADVISE, Level.CONFIRM, Level.AUTO):
         name = level.name.lower()
         if (gate := getattr(section, name)) is not None:
             for count in ("ticks", "proposals"):
                 if getattr(gate, count) < 0:
-                    manifest.fail(["ladder", name, count], N_("must not be negative"))
+                    manifest.fail([*path, name, count], N_("must not be negative"))
             for share in ("coverage", "max_veto_rate"):
                 if not 0 <= getattr(gate, share) <= 1:
-                    manifest.fail(["ladder", name, share], N_("must lie between 0 and 1"))
+                    manifest.fail([*path, name, share], N_("must lie between 0 and 1"))
             gates[level] = gate
-    return Terms(gates, section.stale_ticks, section.veto_ticks)
+    signed = manifest.span([*path, "signed_for"], section.signed_for) // period if section.signed_for else 0
+    if section.signed_for and not signed:
+        manifest.fail([*path, "signed_for"], N_("is shorter than one period of {period}"), period=manifest.run.period)
+    return Terms(gates, section.stale_ticks, section.veto_ticks, signed)
 
 
 def _fallback(manifest: Manifest, table: TagTable, seats: tuple[Seat, ...]) -> dict[str, Fallback]:

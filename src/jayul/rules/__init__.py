@@ -1,1 +1,75 @@
-"""The guard's further rules, one file each, pure: `(context, proposal) -> Verdict | None`, narrow or refuse, never widen."""
+"""The guard's further rules, one file each, pure: `(context, proposal) -> Verdict | None`, narrow or refuse, never widen.
+
+The manifest names a factory `(config, setting) -> Rule` in `[[guard.rule]]`. `tags` are those that the rule is for (none: all).
+A rule that looks at what moved before takes a `Moved` configuration: the wiring then derives its history as tags of the frame, so
+that it is journalled and replayed like any other reading.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from jayul.core.expr import ExprError, duration
+from jayul.core.guard import FALLBACK, Context
+from jayul.core.types import Proposal, TagTable
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What a rule's factory may know: the name under which its history is derived, and the tags of the frame."""
+
+    name: str
+    tags: TagTable
+
+
+class For(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of configurations: which tags the rule is for."""
+
+    tags: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The further tags that the rule looks at."""
+        return ()
+
+    def meant(self, proposal: Proposal) -> bool:
+        """Say whether the rule is for the tag of a proposal."""
+        return not self.tags or proposal.tag in self.tags
+
+
+class Leave(For, frozen=True, forbid_unknown_fields=True):
+    """Base of configurations that spare wear or staff: the way back after a demotion is not held up by them."""
+
+    def meant(self, proposal: Proposal) -> bool:
+        """Say whether the rule is for the tag of a proposal, and not for the way back."""
+        return proposal.by != FALLBACK and super().meant(proposal)
+
+
+class Moved(Leave, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of configurations that look at what each of `tags` did within `window`, by whichever hand."""
+
+    window: str
+
+    def __post_init__(self) -> None:
+        span(self.window)
+        if not self.tags:
+            raise ValueError("'tags' names no tag")
+
+
+def span(text: str) -> int:
+    """Read a duration. Raises ValueError, which the manifest's check turns into one line."""
+    try:
+        return duration(text)
+    except ExprError as error:
+        raise ValueError(str(error)) from error
+
+
+def known(setting: Setting, names: tuple[str, ...]) -> None:
+    """Raise ValueError for the first tag that is not there."""
+    if unknown := [name for name in names if name not in setting.tags.index]:
+        raise ValueError(f"unknown tag '{unknown[0]}'")
+
+
+def history(setting: Setting, context: Context, proposal: Proposal, what: str) -> float | None:
+    """Return a derived figure of what the proposal's tag did, or None where it is not known."""
+    name = f"{setting.name}.{proposal.tag}.{what}"
+    return context.frame[name] if context.frame.fresh(name) else None

@@ -1,0 +1,26 @@
+"""Dwell: after a move a tag rests for the whole window before it is moved again. A value that stays is no move."""
+
+from __future__ import annotations
+
+from jayul.core.guard import Context, Rule, refuse
+from jayul.core.types import Proposal, Verdict, same
+from jayul.rules import Moved, Setting, history, known
+
+
+class DwellConfig(Moved, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`window`: how long a tag rests."""
+
+
+def dwell(config: DwellConfig, setting: Setting) -> Rule:
+    """Make the rule."""
+    known(setting, config.tags)
+
+    def rule(context: Context, proposal: Proposal) -> Verdict | None:
+        if not config.meant(proposal) or same(proposal.value, context.now(proposal)):
+            return None
+        done = history(setting, context, proposal, "count")
+        if done is None:
+            return refuse(proposal, "dwell", f"unknown how '{proposal.tag}' moved before")
+        return refuse(proposal, "dwell", f"'{proposal.tag}' rests for {config.window} after a move") if done else None
+
+    return rule

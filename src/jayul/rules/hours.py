@@ -1,0 +1,60 @@
+"""Hours: moves only at certain times of the week, as the plant's clocks show them: when somebody is there to look."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from jayul.core.guard import Context, Rule, refuse
+from jayul.core.types import SECOND, Proposal, Verdict
+from jayul.rules import Leave, Setting, known
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class HoursConfig(Leave, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"begin": "from", "end": "to"}):
+    """`days`, `from` and `to` (HH:MM; `to` itself is outside; past midnight if it lies before `from`), in `timezone`."""
+
+    timezone: str
+    days: tuple[Day, ...] = DAYS
+    begin: str = "00:00"
+    end: str = "24:00"
+
+    def __post_init__(self) -> None:
+        try:
+            ZoneInfo(self.timezone)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"timezone '{self.timezone}' is unknown; write it like 'Asia/Seoul'") from None
+        if not self.days or _minutes(self.begin) == _minutes(self.end):
+            raise ValueError("'days', 'from' and 'to' leave no time at all")
+
+
+def _minutes(text: str) -> int:
+    """Read HH:MM as minutes after midnight. Raises ValueError."""
+    hours, colon, minutes = text.partition(":")
+    if colon and len(minutes) == 2 and hours.isdigit() and minutes.isdigit() and int(minutes) < 60:
+        found = int(hours) * 60 + int(minutes)
+        if found <= 24 * 60:
+            return found
+    raise ValueError(f"'{text}' is no time of day; write it like '08:30'")
+
+
+def hours(config: HoursConfig, setting: Setting) -> Rule:
+    """Make the rule. A time past midnight belongs to the day on which it began."""
+    known(setting, config.tags)
+    zone, begin, end = ZoneInfo(config.timezone), _minutes(config.begin), _minutes(config.end)
+
+    def rule(context: Context, proposal: Proposal) -> Verdict | None:
+        if not config.meant(proposal):
+            return None
+        now = dt.datetime.fromtimestamp(context.frame.at // SECOND, zone)
+        minute, today, yesterday = now.hour * 60 + now.minute, DAYS[now.weekday()], DAYS[now.weekday() - 1]
+        if begin < end:
+            inside = today in config.days and begin <= minute < end
+        else:
+            inside = (today in config.days and minute >= begin) or (yesterday in config.days and minute < end)
+        return None if inside else refuse(proposal, "hours", f"{now:%a %H:%M} is outside the hours for moves")
+
+    return rule

@@ -1,0 +1,47 @@
+"""Mode: a tag is moved only while its loop is in a mode that takes it, and only in operating states that are named.
+
+A loop in MAN or AUTO does not take a remote set-point; a unit in start-up is not to be optimised. The first move after the mode
+comes back starts from the value in the plant (the rule `step` counts from there), so the start is bumpless.
+"""
+
+from __future__ import annotations
+
+from jayul.core.guard import Context, Rule, refuse
+from jayul.core.types import Proposal, Verdict
+from jayul.rules import For, Setting, known
+
+
+class ModeConfig(For, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`mode`: the tag that says it; `takes`: names of its states (or codes, where it has none) in which moves are taken."""
+
+    mode: str
+    takes: tuple[str | int, ...]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The mode tag."""
+        return (self.mode,)
+
+    def __post_init__(self) -> None:
+        if not self.takes:
+            raise ValueError("'takes' names no state")
+
+
+def mode(config: ModeConfig, setting: Setting) -> Rule:
+    """Make the rule. Raises ValueError for an unknown tag or state."""
+    known(setting, (*config.tags, config.mode))
+    states = setting.tags[config.mode].states
+    names = {text: code for code, text in states.items()}
+    codes = frozenset(names.get(state, state) if isinstance(state, str) else state for state in config.takes)
+    if unknown := [state for state in codes if isinstance(state, str) or (states and state not in states)]:
+        raise ValueError(f"'{config.mode}' has no state '{unknown[0]}'; there are {', '.join(names) or 'codes only'}")
+
+    def rule(context: Context, proposal: Proposal) -> Verdict | None:
+        if not config.meant(proposal):
+            return None
+        if not context.frame.fresh(config.mode):
+            return refuse(proposal, "mode", f"unknown in which state '{config.mode}' is")
+        code = context.frame[config.mode]
+        return None if code in codes else refuse(proposal, "mode", f"'{config.mode}' is {states.get(int(code), f'{code:g}')}")
+
+    return rule

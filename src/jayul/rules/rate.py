@@ -1,0 +1,33 @@
+"""Rate: within any window a tag may not spread over more than so much, whoever moved it."""
+
+from __future__ import annotations
+
+from jayul.core.guard import Context, Rule, narrow, refuse
+from jayul.core.types import Proposal, Verdict
+from jayul.rules import Moved, Setting, history, known
+
+
+class RateConfig(Moved, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`most`: largest difference between any two values within `window`, in the tag's unit."""
+
+    most: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.most < float("inf"):
+            raise ValueError("'most' must be above 0")
+
+
+def rate(config: RateConfig, setting: Setting) -> Rule:
+    """Make the rule."""
+    known(setting, config.tags)
+
+    def rule(context: Context, proposal: Proposal) -> Verdict | None:
+        if proposal.tag not in config.tags:  # the way back, too
+            return None
+        low, high = (history(setting, context, proposal, what) for what in ("low", "high"))
+        if low is None or high is None:
+            return refuse(proposal, "rate", f"unknown how '{proposal.tag}' moved before")
+        return narrow(proposal, high - config.most, low + config.most, "rate", f"at most {config.most:g} in {config.window}")
+
+    return rule
