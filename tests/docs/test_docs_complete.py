@@ -102,7 +102,8 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_a_page_is_short_and_knows_no_machine(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert len(text.splitlines()) < LONGEST or page.parent == ROOT, f"{name(page)} is too long"
+    longest = 2 * LONGEST if page.parent.name == "reference" else LONGEST  # a reference lists everything
+    assert len(text.splitlines()) < longest or page.parent == ROOT, f"{name(page)} is too long"
     for pattern in (MACHINE, REGISTRY, PROMISE):
         assert not (found := pattern.search(text)), f"{name(page)} says {found}"
 
