@@ -90,7 +90,7 @@ def test_forecast(seasons: tuple[str, ...], ill: range):
 
 @pytest.mark.parametrize("empty", [range(0), range(90, 110), range(95, 96)], ids=["known", "empty", "empty once"])
 def test_pca(empty: range):
-    config = PcaConfig(("a", "b", "c"), ("SP",), settle="5 h", train="40 h", test="20 h")
+    config = PcaConfig(("a", "b", "c"), regime=("SP",), settle="5 h", train="40 h", test="20 h")
     check_model(lambda: pca(config, Setting("m", TABLE)), drifting(190, step=100, empty=empty))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -366,11 +367,52 @@ def test_a_time_of_another_form_is_read_as_told(tmp_path: Path):
     assert seoul.start == UTC_FIRST - SEOUL
 
 
-@pytest.mark.parametrize("form", ["", "%Y/%m/%d %H:%M", "%d/%m/%Y"])
-def test_a_time_that_has_not_the_form_told_is_refused(form: str, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("", """is no time; give 'time_format', it may be "%d/%m/%Y %H:%M\""""),
+        ("%Y/%m/%d %H:%M", """is not of the form "%Y/%m/%d %H:%M\""""),
+        ("%d/%m/%Y", """is not of the form "%d/%m/%Y\""""),
+    ],
+)
+def test_a_time_that_has_not_the_form_told_is_refused(form: str, said: str, tmp_path: Path):
     (tmp_path / "d.csv").write_text("time,A\n25/03/2026 09:00,1\n")
-    with pytest.raises(Refused, match="'time' holds something that is no time"):
+    with pytest.raises(Refused, match=re.escape("'time', row 1: '25/03/2026 09:00' " + said)):
         opened(FilesConfig(str(tmp_path / "d.csv"), time_format=form))
+
+
+@pytest.mark.parametrize(
+    ("cell", "form"),
+    [
+        ("2026/03/02 06:00", "%Y/%m/%d %H:%M"),
+        ("2026.03.02 06:00:00", "%Y.%m.%d %H:%M:%S"),
+        ("20260302060000", "%Y%m%d%H%M%S"),
+        ("2026-03-02 오전 06:00", "%Y-%m-%d %p %I:%M"),
+        ("13/02/2026 06:00", "%d/%m/%Y %H:%M"),
+        ("02/13/2026 06:00", "%m/%d/%Y %H:%M"),
+    ],
+)
+def test_the_form_that_is_guessed_reads_the_file(cell: str, form: str, tmp_path: Path):
+    (tmp_path / "d.csv").write_text(f"time,A\n{cell},1\n", encoding="utf-8")
+    with pytest.raises(Refused, match=re.escape(f'it may be "{form}"')):
+        opened(FilesConfig(str(tmp_path / "d.csv")))
+    plant, _ = opened(FilesConfig(str(tmp_path / "d.csv"), time_format=form))
+    assert dt.datetime.fromtimestamp(plant.start / 1e9, dt.UTC).hour == 6
+
+
+def test_a_form_that_is_told_is_held_to_though_the_column_reads_by_itself(tmp_path: Path):
+    (tmp_path / "d.csv").write_text("time,A\n2026-03-02 06:00,1\n")
+    with pytest.raises(Refused, match="is not of the form"):
+        opened(FilesConfig(str(tmp_path / "d.csv"), time_format="%d/%m/%Y %H:%M"))
+
+
+def test_the_survey_says_what_there_is_and_what_is_missing(tmp_path: Path):
+    rows = [FIRST + dt.timedelta(minutes=i) for i in (0, 1, 2, 3, 63, 64)]
+    (tmp_path / "d.csv").write_text("time,A,B,C\n" + "".join(f"{at},1,x,2\n" for at in rows))
+    plant, _ = opened(FilesConfig(str(tmp_path / "d.csv"), tag=(Tag(name="A"),)))
+    found = plant.survey()
+    assert (found.rows, found.interval, found.gaps, found.longest) == (6, MINUTE, 1, 60 * MINUTE)
+    assert (found.bare, found.empty) == (("B", "C"), ("B",))
 
 
 @pytest.mark.parametrize(

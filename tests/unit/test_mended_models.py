@@ -77,19 +77,24 @@ def test_softsensor_does_not_fit_on_one_row():
 def test_pca_of_one_tag_one_moving_tag_or_none(tags, second):
     chance = np.random.default_rng(0)
     rows = [{"a": chance.standard_normal() if second else 1.0, "b": second(chance) if second else 1.0} for _ in range(200)]
-    feed(pca(PcaConfig(tags, ("SP",), "10 min", "100 min", "50 min"), Setting("m", TABLE)), rows)
+    feed(pca(PcaConfig(tags, regime=("SP",), settle="10 min", train="100 min", test="50 min"), Setting("m", TABLE)), rows)
 
 
 def test_pca_after_a_gap_over_train_and_test():
     rows = [dict(zip("ab", r, strict=True)) for r in np.random.default_rng(0).standard_normal((12, 2)).tolist()]
     feed(
-        pca(PcaConfig(("a", "b"), ("SP",), "10 min", "100 min", "50 min"), Setting("m", TABLE)), rows, [*range(10), 1000, 1001]
+        pca(PcaConfig(("a", "b"), regime=("SP",), settle="10 min", train="100 min", test="50 min"), Setting("m", TABLE)),
+        rows,
+        [*range(10), 1000, 1001],
     )
 
 
 def test_pca_that_keeps_every_component_is_calm():
     chance = np.random.default_rng(0)
-    model = pca(PcaConfig(("a", "b"), ("SP",), "10 min", "300 min", "100 min", explained=0.99, count=1), Setting("m", TABLE))
+    model = pca(
+        PcaConfig(("a", "b"), regime=("SP",), settle="10 min", train="300 min", test="100 min", explained=0.99, count=1),
+        Setting("m", TABLE),
+    )
     state, _ = feed(model, [dict(zip("ab", r, strict=True)) for r in chance.standard_normal((3000, 2)).tolist()])
     assert next(iter(state.fits.values())).spe_limit > 1e-20
 

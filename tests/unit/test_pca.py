@@ -13,7 +13,7 @@ from jayul.testing import check_model
 MIN = 60 * SECOND
 NAMES = ("a", "b", "c", "d", "SP")
 TABLE = TagTable([*(Tag(name=name, stale_after=1e6) for name in NAMES)])
-CONFIG = PcaConfig(("a", "b", "c", "d"), ("SP",), settle="30 min", train="300 min", test="150 min", margin=1.5, count=3)
+CONFIG = PcaConfig(("a", "b", "c", "d"), regime=("SP",), settle="30 min", train="300 min", test="150 min", margin=1.5, count=3)
 
 
 def frames(n: int, *, seed: int = 0, sp=lambda i: 0.0, shift=lambda i: np.zeros(4)) -> list[Frame]:
@@ -81,7 +81,7 @@ def test_it_says_nothing_while_an_input_is_not_fresh() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"tags": ()}, {"regime": ()}, {"settle": "soon"}, {"explained": 1.0}, {"count": 0}, {"margin": 0.5}]
+    "wrong", [{"tags": ()}, {"clear": 0}, {"settle": "soon"}, {"explained": 1.0}, {"count": 0}, {"margin": 0.5}]
 )
 def test_wrong_configurations_are_refused(wrong) -> None:
     good = {"tags": ("a",), "regime": ("SP",), "settle": "1 h", "train": "1 h", "test": "1 h"}

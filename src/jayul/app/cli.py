@@ -19,7 +19,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     language = texts.choose(arguments)
     texts.setup(language)
-    sys.exit(_run(arguments, language))
+    sys.exit(_run(_without_language(arguments), language))
+
+
+def _without_language(arguments: Sequence[str]) -> list[str]:
+    """Take `--lang` out, wherever it stands: it has been read."""
+    kept, skip = [], False
+    for argument in arguments:
+        if skip or argument.startswith("--lang="):
+            skip = False
+        elif argument == "--lang":
+            skip = True
+        else:
+            kept.append(argument)
+    return kept
 
 
 def _run(arguments: list[str], language: str) -> int:
@@ -32,10 +45,7 @@ def _run(arguments: list[str], language: str) -> int:
     if language not in texts.LANGUAGES:
         return _fail(arguments, _("language '{lang}' is unknown; use en or ko").format(lang=language), 2)
     try:
-        return (
-            commands.app(args=arguments if set(arguments) - {"--lang", *texts.LANGUAGES} else ["--help"], standalone_mode=False)
-            or 0
-        )
+        return commands.app(args=arguments or ["--help"], standalone_mode=False) or 0
     except typer.Exit as found:
         return found.exit_code
     except typer.TyperException as error:

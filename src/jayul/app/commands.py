@@ -25,7 +25,7 @@ from jayul.project import look, people, proof
 from jayul.project import run as running
 from jayul.project.manifest import NAME, load
 from jayul.project.problem import N_
-from jayul.project.wire import DATA, wire
+from jayul.project.wire import DATA, Surveyed, wire
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help=_("the last line is one JSON object"))]
@@ -106,6 +106,8 @@ def check(
     out.print(text.format(**values, ticks=wired.ticks), style="green", highlight=False)
     if wired.manifest.people.simulated:
         out.print(_("Signatures will be simulated."), style="yellow")
+    if isinstance(wired.plant, Surveyed):
+        show.survey(out, wired.plant.survey(), wired)
     show.following(out, show.command("run", project))
     _json(json, {**values, "policies": list(wired.header.policies), "ticks": wired.ticks, "ok": True})
     return 0

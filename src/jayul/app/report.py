@@ -21,7 +21,7 @@ from jayul.project.manifest import parse_canonical
 from jayul.project.problem import N_
 from jayul.project.proof import measure, plan_of, rows_of
 from jayul.project.run import read_summary, refuse, ticks_of
-from jayul.project.summary import Summary
+from jayul.project.summary import KPI, Summary
 from jayul.prove import report as figures
 from jayul.record.files import OsFiles, write_whole
 
@@ -75,6 +75,22 @@ def _forecasts(out: Path, summary: Summary) -> dict[str, Markup]:
     return figures_of
 
 
+def _kpi_trend(out: Path) -> str:
+    """Draw the KPI of a run that proves nothing: means of so many stretches."""
+    files = OsFiles(out / "journal", create=False)
+    header = header_of(out, files)
+    table = TagTable(header.tags)
+    if KPI not in table.index:
+        return ""
+    ticks = [(decision.at, Frame.from_columns(decision.at, table, decision.columns)[KPI]) for decision, _ in ticks_of(files)]
+    known = [(at, value) for at, value in ticks if not np.isnan(value)]
+    if len(known) < 2:
+        return ""
+    parts = np.array_split(np.array([((at - header.start) / HOUR, value) for at, value in known]), min(POINTS, len(known)))
+    hours, values = ([float(part[:, column].mean()) for part in parts] for column in (0, 1))
+    return figures.line(hours, values, table[KPI].unit)
+
+
 def _days(first: int, last: int, start: int, zone: ZoneInfo) -> dict[float, str]:
     """Return hour after the start -> date, for every other midnight between two times (ns)."""
     begin = dt.datetime.fromtimestamp(first / 1e9, zone).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -88,7 +104,7 @@ def _days(first: int, last: int, start: int, zone: ZoneInfo) -> dict[float, str]
 
 def _figures(out: Path, proven: bool) -> dict[str, Any]:
     if not proven:
-        return {"effect": None, "plan": None, "trend": "", "forest": ""}
+        return {"effect": None, "plan": None, "trend": Markup(_kpi_trend(out)), "forest": ""}  # noqa: S704 - our own numbers
     files, plan, effect = OsFiles(out / "journal", create=False), plan_of(out), measure(out)
     header = header_of(out, files)
     rows = list(rows_of(files, TagTable(header.tags), plan))

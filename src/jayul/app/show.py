@@ -17,10 +17,13 @@ from rich.table import Table
 from jayul.app.texts import _
 from jayul.core.types import Outcome
 from jayul.learn import Card
+from jayul.plant.files import Survey
 from jayul.project.look import Replayed, Status
+from jayul.project.manifest import parse_canonical
 from jayul.project.problem import N_, Problem
 from jayul.project.run import Result
 from jayul.project.summary import Summary
+from jayul.project.wire import Wired
 from jayul.prove.effect import Effect
 from jayul.record.verify import Report
 
@@ -334,9 +337,35 @@ def following(console: Console, command: str) -> None:
     console.print(_("Next: {command}").format(command=command), style="dim", highlight=False, soft_wrap=True)
 
 
+def survey(console: Console, s: Survey, wired: Wired) -> None:
+    """Show what there is in a recording, and what of it the run will not see."""
+    zone = str(wired.manifest.plant.options.get("timezone", "UTC"))
+    text = _("Recording: {rows} rows from {first} to {last}, one every {interval:g} s.")
+    first, last = instant(s.first, zone), instant(s.last, zone)
+    console.print(text.format(rows=s.rows, first=first, last=last, interval=s.interval / 1e9), highlight=False)
+    hours, ahead = (s.last - s.first) / 3.6e12, wired.ticks * wired.line.period / 3.6e12
+    if s.longest > (s.last - s.first) / 50:
+        text = _("{n} gaps; in the longest, {hours:.1f} h, there is no row. Is the time read rightly?")
+        console.print(text.format(n=s.gaps, hours=s.longest / 3.6e12), style="yellow", highlight=False)
+    if ahead < hours - s.interval / 3.6e12:
+        text = _("Only the first {ahead:.1f} h of {hours:.1f} h will be run: make run.duration longer.")
+        console.print(text.format(ahead=ahead, hours=hours), style="yellow", highlight=False)
+    if s.interval and not 0.5 < wired.line.period / s.interval < 2:
+        text = _("run.period is {period:g} s, but there is a row every {interval:g} s.")
+        words = {"period": wired.line.period / 1e9, "interval": s.interval / 1e9}
+        console.print(text.format(**words), style="yellow", highlight=False)
+    if s.empty:
+        text = _("No number stands anywhere in: {names}.")
+        console.print(text.format(names=", ".join(s.empty)), style="yellow", highlight=False)
+    if s.bare:
+        text = _("Taken in without a description in [[plant.tag]] (leave out labels with 'exclude'): {names}.")
+        console.print(text.format(names=", ".join(s.bare)), highlight=False)
+
+
 def status(console: Console, out: Path, s: Status) -> None:
     """Show where a run stands."""
-    at = dt.datetime.fromtimestamp(s.at / 1e9, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if s.tick >= 0 else "–"
+    zone = ZoneInfo(str(parse_canonical(s.header.manifest).plant.options.get("timezone", "UTC")))
+    at = dt.datetime.fromtimestamp(s.at / 1e9, zone).strftime("%Y-%m-%d %H:%M:%S %Z") if s.tick >= 0 else "–"
     line = _("{project}, seed {seed}: tick {tick}, plant time {at}, {state}")
     state = _("complete") if s.complete else _("not complete")
     console.print(

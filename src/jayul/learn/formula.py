@@ -12,6 +12,8 @@ from jayul.core.expr import Expr, show_unit
 from jayul.core.types import BAD_NO_DATA, GOOD, Frame, Reading, Tag
 from jayul.learn import Setting
 
+CONDITION = {0: "no", 1: "yes"}  # the states of a condition
+
 
 class FormulaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`formula`: derived tag -> expression (core/expr)."""
@@ -30,7 +32,13 @@ class Formula:
     def __init__(self, texts: Mapping[str, str], setting: Setting) -> None:
         self.parsed = {name: Expr(text, setting.tags) for name, text in texts.items()}
         self.tags = tuple(
-            Tag(name=name, unit="1" if e.unit is None else show_unit(e.unit), kind="derived", description=e.text)
+            Tag(
+                name=name,
+                unit="1" if e.unit is None else show_unit(e.unit),
+                kind="derived",
+                states=CONDITION if e.unit is None else {},
+                description=e.text,
+            )
             for name, e in self.parsed.items()
         )
         self.needs = tuple(dict.fromkeys(tag for e in self.parsed.values() for tag in e.tags))

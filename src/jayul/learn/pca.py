@@ -24,13 +24,15 @@ LEAST = 10  # rows, and at least twice the tags, below which nothing is fitted, 
 
 
 class PcaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`tags` to watch; `regime`: the set-points that make one. `explained`: share of variance kept. `margin`: on the limits."""
+    """`tags` to watch; `regime`: the set-points that make one (none: it is always the same). `explained`: share of variance kept.
+    `margin`: on the limits.
+    """
 
     tags: tuple[str, ...]
-    regime: tuple[str, ...]
     settle: str
     train: str
     test: str
+    regime: tuple[str, ...] = ()
     explained: float = 0.9
     margin: float = 1.5
     count: int = 4
@@ -39,8 +41,8 @@ class PcaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for text in (self.settle, self.train, self.test):
             span(text)
-        if not self.tags or not self.regime:
-            raise ValueError("'tags' and 'regime' must name tags")
+        if not self.tags:
+            raise ValueError("'tags' names no tag")
         if not 0 < self.explained < 1 or min(self.count, self.clear) < 1 or self.margin < 1:
             raise ValueError("'explained' must lie between 0 and 1, 'count', 'clear' and 'margin' must be at least 1")
 

@@ -22,6 +22,7 @@ from jayul.core.clock import Clock
 from jayul.core.types import BAD_NO_DATA, GOOD, Frame, Receipt, Tag, TagTable, Verdict
 from jayul.plant.errors import Refused
 
+GAP = 3
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -59,6 +60,21 @@ class FilesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"tag '{tag.name}': low must lie below high")
 
 
+class Survey(msgspec.Struct, frozen=True):
+    """What there is in a recording: rows, first and last (ns), median interval (ns), stretches without rows that are longer than
+    `GAP` intervals and the longest of them (ns), columns taken in without a description, tags that hold no number anywhere.
+    """
+
+    rows: int
+    first: int
+    last: int
+    interval: int
+    gaps: int
+    longest: int
+    bare: tuple[str, ...]
+    empty: tuple[str, ...]
+
+
 def files(config: FilesConfig, clock: Clock) -> Files:
     """Open the recording. Raises Refused with what to change."""
     return Files(config, clock)
@@ -89,6 +105,15 @@ class Files:
         self.tags = TagTable(described.get(name, Tag(name=name)) for name in [*names, *own])
         self._at, self._values = _join(parts, config)
         self.start, self.end = int(self._at[0]), int(self._at[-1])
+        self._bare = tuple(name for name in names if name not in {tag.name for tag in config.tag})
+
+    def survey(self) -> Survey:
+        """Return what there is in the recording."""
+        steps = np.diff(self._at)
+        interval = int(np.median(steps)) if len(steps) else 0
+        long = steps[steps > GAP * interval] if interval else steps[:0]
+        empty = tuple(name for i, name in enumerate(self.tags.names) if np.isnan(self._values[:, i]).all())
+        return Survey(len(self._at), self.start, self.end, interval, len(long), int(long.max(initial=0)), self._bare, empty)
 
     async def read(self) -> Frame:
         """Return the newest row that is not later than now; nothing is known before the first."""
@@ -133,7 +158,7 @@ def _check_columns(path: Path, table: pa.Table, config: FilesConfig, columns: li
 
 def _read(path: Path, table: pa.Table, names: list[str], config: FilesConfig) -> tuple[Path, np.ndarray, np.ndarray]:
     """Return times (ns) and values [rows, tags] in order of time."""
-    at = _times(table[config.time], config)
+    at = _times(path, table[config.time], config)
     values = np.column_stack([_numbers(table[name]) for name in names]) if names else np.empty((len(at), 0))
     order = np.argsort(at, kind="stable")
     return path, at[order], values[order]
@@ -158,6 +183,7 @@ def _load(path: Path, config: FilesConfig) -> pa.Table:
                     path,
                     read_options=pyarrow.csv.ReadOptions(encoding=config.encoding),
                     parse_options=pyarrow.csv.ParseOptions(delimiter=config.delimiter),
+                    convert_options=pyarrow.csv.ConvertOptions(column_types=_as_text(config)),
                 )
             case ".parquet":
                 table = pq.read_table(path)
@@ -173,6 +199,11 @@ def _load(path: Path, config: FilesConfig) -> pa.Table:
     except (pa.ArrowException, ValueError, TypeError, LookupError, OSError) as error:
         raise Refused(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
     return table
+
+
+def _as_text(config: FilesConfig) -> dict[str, pa.DataType]:
+    """Keep the time as it stands in the file where the manifest says how to read it."""
+    return {config.time: pa.string()} if config.time_format else {}
 
 
 def _load_excel(path: Path, config: FilesConfig) -> pa.Table:
@@ -196,32 +227,68 @@ def _load_excel(path: Path, config: FilesConfig) -> pa.Table:
     return pa.table(columns)
 
 
-def _times(column: pa.ChunkedArray, config: FilesConfig) -> np.ndarray:
-    """Return UTC ns. Text is read as ISO 8601; a time without zone stands in the configured one."""
+FORMATS = (  # that a guess is made from: the first under which every cell that was looked at is a time
+    "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M",
+    "%Y.%m.%d %H:%M:%S", "%Y.%m.%d %H:%M", "%Y. %m. %d. %H:%M", "%Y%m%d%H%M%S", "%Y%m%d %H%M%S",
+    "%Y%m%d %H:%M:%S", "%Y-%m-%d %p %I:%M", "%Y-%m-%d %p %I:%M:%S", "%Y. %m. %d. %p %I:%M", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M",
+    "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p",
+)  # fmt: skip
+LOOKED_AT = 500  # cells
+
+
+def _times(path: Path, column: pa.ChunkedArray, config: FilesConfig) -> np.ndarray:
+    """Return UTC ns. Text is read as ISO 8601 or by `time_format`; a time without zone stands in the configured one."""
     try:
         zone = ZoneInfo(config.timezone)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise Refused(f"timezone '{config.timezone}' is unknown; write it like 'Asia/Seoul'") from error
     if column.null_count:
-        raise Refused(f"{config.path}: column '{config.time}' has {column.null_count} empty cells")
+        raise Refused(f"{path}: column '{config.time}' has {column.null_count} empty cells")
+    if config.time_format or config.midnight_ends_day or not pa.types.is_timestamp(column.type):
+        cells, found = column.to_pylist(), []
+        for row, cell in enumerate(cells, 1):
+            try:
+                found.append(_ns(_stamp(cell, config, zone)))
+            except (ValueError, OverflowError) as error:
+                raise Refused(_no_time(path, config, row, cells)) from error
+        return np.array(found, dtype=np.int64)
+    if column.type.tz is None:
+        column = pc.assume_timezone(column, config.timezone, ambiguous="earliest", nonexistent="earliest")
     try:
-        if config.time_format or config.midnight_ends_day or not pa.types.is_timestamp(column.type):
-            return np.array([_ns(_stamp(cell, config, zone)) for cell in column.to_pylist()], dtype=np.int64)
-        if column.type.tz is None:
-            column = pc.assume_timezone(column, config.timezone, ambiguous="earliest", nonexistent="earliest")
         stamps_ns: np.ndarray = column.cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_numpy()
-    except (ValueError, OverflowError, pa.ArrowException) as error:
-        raise Refused(
-            f"{config.path}: column '{config.time}' holds something that is no time: {str(error).splitlines()[0]}"
-        ) from error
+    except pa.ArrowException as error:
+        raise Refused(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
     return stamps_ns
+
+
+def _no_time(path: Path, config: FilesConfig, row: int, cells: Sequence[object]) -> str:
+    """Say which cell is no time, and which format it may have."""
+    cell = cells[row - 1]
+    if isinstance(cell, bytes):
+        return f"{path}: is not '{config.encoding}'; give 'encoding', for Korean often cp949"
+    head = f"{path}: column '{config.time}', row {row}: '{cell}' is"
+    if config.time_format:
+        return f"{head} not of the form \"{config.time_format}\" that 'time_format' says"
+    for guess in FORMATS:
+        try:
+            for other in cells[:LOOKED_AT]:
+                dt.datetime.strptime(_western(str(other)), guess)  # noqa: DTZ007 - only whether it can be read
+        except ValueError:
+            continue
+        return f"{head} no time; give 'time_format', it may be \"{guess}\""
+    return f"{head} no time; give 'time_format', as in \"%d/%m/%Y %H:%M\""
+
+
+def _western(text: str) -> str:
+    """Write the Korean words for morning and afternoon as AM and PM."""
+    return text.strip().replace("오전", "AM").replace("오후", "PM")
 
 
 def _stamp(cell: object, config: FilesConfig, zone: ZoneInfo) -> dt.datetime:
     if isinstance(cell, dt.datetime):
         stamp = cell
     elif config.time_format:
-        stamp = dt.datetime.strptime(str(cell).strip(), config.time_format)  # noqa: DTZ007 - its zone is added by `_ns`
+        stamp = dt.datetime.strptime(_western(str(cell)), config.time_format)  # noqa: DTZ007 - its zone is added by `_ns`
     else:
         stamp = dt.datetime.fromisoformat(str(cell))
     stamp = stamp.astimezone(zone) if stamp.tzinfo else stamp.replace(tzinfo=zone)

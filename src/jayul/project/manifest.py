@@ -14,6 +14,7 @@ import msgspec
 from jayul.core.expr import ExprError, duration
 from jayul.core.ladder import Gate
 from jayul.project.problem import N_, ManifestError, Problem, find_line, nearest, read_path, show_path
+from jayul.project.said import template_of
 from jayul.prove.plan import Limit
 
 NAME = "jayul.toml"
@@ -53,7 +54,7 @@ class Person(_Section, frozen=True):
 
 
 class PeopleSection(_Section, frozen=True):
-    """`[people]`: who may sign and approve. `simulated` is accepted with a simulated plant only."""
+    """`[people]`: who may sign and approve. `simulated` is accepted with a simulated plant or a recording only."""
 
     simulated: bool = False
     person: tuple[Person, ...] = ()
@@ -160,6 +161,8 @@ class Manifest(_Section, frozen=True):
     def fail(self, path: Sequence[str | int], message: str, **params: object) -> NoReturn:
         """Raise ManifestError for a mistake at a key path."""
         texts = {name: str(value) for name, value in params.items()}
+        if message == "{text}":
+            message, texts = template_of(texts["text"])
         raise ManifestError(Problem(self.file, show_path(path), find_line(self.text, path), message, texts))
 
     def span(self, path: Sequence[str | int], text: str) -> int:
@@ -172,6 +175,12 @@ class Manifest(_Section, frozen=True):
     def convert(self, path: Sequence[str | int], raw: Any, into: type[T]) -> T:
         """Read the section at a key path into a struct."""
         return _convert(self.file, self.text, path, raw, into)
+
+
+def utc(stamp: dt.datetime) -> int:
+    """Return UTC ns; a time without zone is UTC."""
+    stamp = stamp if stamp.tzinfo else stamp.replace(tzinfo=dt.UTC)
+    return (stamp - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1) * 1000
 
 
 def load(folder: Path) -> Manifest:
@@ -278,8 +287,9 @@ def _convert(file: str, text: str, path: Sequence[str | int], raw: Any, into: ty
     full = [*path, *inner]
     found, template = next((match, t) for pattern, t in _WORDS if (match := re.fullmatch(pattern, what)))
     params = dict(found.groupdict())
-    if template == "{text}" and isinstance(raw, dict):
-        full = [*full, *_culprit(what, raw)]
+    if template == "{text}":
+        template, params = template_of(what)
+        full = [*full, *_culprit(what, raw)] if isinstance(raw, dict) else full
     if "key" in params:
         params["near"] = nearest(params["key"], _fields(into, inner))
         if "unknown" in template:

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from jayul.core.types import SECOND, Decision, Frame, Level, Outcome, TagTable
+from jayul.core.types import SECOND, Decision, Frame, Level, Outcome, Tag, TagTable
 from jayul.learn import Card
+from jayul.learn.formula import CONDITION
 
 KPI = "kpi"  # the derived tag
 EPISODES = 50  # that are kept of each alarm
@@ -125,6 +126,11 @@ class Summary(msgspec.Struct, frozen=True):
     asks: list[str]
 
 
+def _rings(tag: Tag) -> bool:
+    """Say whether a derived tag is an alarm: by its name, or a condition that is not the guard's own."""
+    return tag.name.endswith(".alarm") or (tag.states == CONDITION and not tag.name.startswith("guard."))
+
+
 class _Alarm:
     """Watches one alarm tag: `<model>.alarm`, with `<model>.top1` to `.top3` where the model names contributions."""
 
@@ -175,7 +181,7 @@ class Tally:
         self.levels: tuple[Level, ...] = (Level.RECORD,) * len(policies)
         self.events_refused: dict[str, int] = {}
         self.last: Decision | None = None
-        names = [tag.name for tag in table.tags if tag.kind == "derived" and tag.name.endswith(".alarm")]
+        names = [tag.name for tag in table.tags if tag.kind == "derived" and _rings(tag)]
         self._alarms = [_Alarm(table, name) for name in names]
         self._has_kpi, self._kpi_sum, self._kpi_ticks = KPI in table.index, 0.0, 0
 

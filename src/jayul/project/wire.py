@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,26 +18,26 @@ from jayul.core.expr import ExprError, Unit, parse_unit, show_unit
 from jayul.core.guard import FALLBACK, HOUR, Rule
 from jayul.core.ladder import Terms
 from jayul.core.loop import Fallback, Line, Model, Seat
-from jayul.core.types import Event, Level, Plant, Tag, TagTable
+from jayul.core.types import Level, Plant, Tag, TagTable
 from jayul.decide import Move
 from jayul.decide import Setting as PolicySetting
 from jayul.decide.switchback import Schedule
 from jayul.learn.formula import FormulaConfig, formula
 from jayul.learn.movement import MovementConfig, movement
 from jayul.plant.errors import Refused, Unreachable
+from jayul.plant.files import Survey
 from jayul.plant.journal import Rewindable
-from jayul.plant.sim.people import NAME as SIMULATED
-from jayul.project import kinds, monitor
-from jayul.project.manifest import LadderSection, Manifest, PolicySection, parse_canonical
+from jayul.project import kinds
+from jayul.project.admit import admission, check_people
+from jayul.project.manifest import LadderSection, Manifest, PolicySection, parse_canonical, utc
 from jayul.project.problem import N_, nearest
 from jayul.project.summary import KPI
 from jayul.prove.plan import Held, Plan
 from jayul.record.journal import FORMAT, Header
-from jayul.record.sign import genuine
 from jayul.rules import Moved
 from jayul.rules import Setting as RuleSetting
 from jayul.rules.basic import BASIC
-from jayul.rules.orders import orders, sound
+from jayul.rules.orders import orders
 from jayul.rules.plan import within_plan
 from jayul.rules.require import require
 
@@ -50,6 +50,13 @@ class Recorded(Protocol):
 
     start: int
     end: int
+
+
+@runtime_checkable
+class Surveyed(Protocol):
+    """A plant that can say what there is in its recording."""
+
+    def survey(self) -> Survey: ...
 
 
 class Wired(msgspec.Struct, frozen=True):
@@ -72,7 +79,7 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
         if isinstance(options.get(name), str):
             options[name] = str(folder / os.path.expandvars(_data(manifest, name, options[name])))
     config: Any = manifest.convert(["plant"], options, factory.config)
-    clock = Sim(_ns(manifest.run.start), seed)
+    clock = Sim(utc(manifest.run.start), seed)
     try:
         made = factory.make(config, clock)
     except (Refused, Unreachable) as error:
@@ -84,12 +91,15 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
         made = factory.make(config, clock)
         _check_recorded(manifest)
     plant: Plant = made
-    _check_people(manifest, plant)
+    harmless = isinstance(plant, Rewindable | Recorded) or getattr(plant, "simulated", False)
+    check_people(manifest, harmless=harmless)
     if manifest.run.commit == "group" and not isinstance(plant, Rewindable):
         manifest.fail(
             ["run", "commit"], N_("'group' may lose the last 50 ms and is for simulated plants in this process; use 'tick'")
         )
     line = wire_line(manifest, plant.tags, period, clock)
+    if isinstance(plant, Surveyed):
+        _check_numbers(manifest, plant.survey(), line)
     names = tuple(seat.name for seat in line.seats)
     tags = tuple(line.table.tags[i] for i in line.named)
     plan = proof_plan(manifest, line)
@@ -108,6 +118,19 @@ def _check_recorded(manifest: Manifest) -> None:
             if section is not None and getattr(section, level) is not None:
                 message = N_("a recording cannot be written to, so its ladder ends at advise; take this gate out")
                 manifest.fail([*path, level], message)
+
+
+def _check_numbers(manifest: Manifest, survey: Survey, line: Line) -> None:
+    """Refuse a model or policy that lives by a column in which no number stands."""
+    for i, section in enumerate(manifest.models):
+        for name in line.models[section.name][0].needs:
+            if name in survey.empty:
+                manifest.fail(["model", i], N_("'{tag}' holds no number anywhere in the recording; take it out"), tag=name)
+    for i, seat in enumerate(line.seats):
+        for name in seat.needs:
+            if name in survey.empty:
+                message = N_("'{tag}' holds no number anywhere in the recording; take it out")
+                manifest.fail(["policy", i, "needs"], message, tag=name)
 
 
 def _data(manifest: Manifest, key: str, text: str) -> str:
@@ -145,7 +168,7 @@ def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> 
     here = np.arange(len(tags.tags))
     return Line(
         table, here, here, named, period, models, seats, _fallback(manifest, table, seats),
-        (*BASIC, within_plan, orders, *rules), _admit(manifest, table),
+        (*BASIC, within_plan, orders, *rules), admission(manifest, table),
     )  # fmt: skip
 
 
@@ -189,11 +212,6 @@ def proof_plan(manifest: Manifest, line: Line) -> Plan | None:
     )  # fmt: skip
 
 
-def _ns(stamp: dt.datetime) -> int:
-    stamp = stamp if stamp.tzinfo else stamp.replace(tzinfo=dt.UTC)
-    return (stamp - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1) * 1000
-
-
 def _times(manifest: Manifest) -> tuple[int, int]:
     period = manifest.span(["run", "period"], manifest.run.period)
     total = manifest.span(["run", "duration"], manifest.run.duration)
@@ -202,65 +220,6 @@ def _times(manifest: Manifest) -> tuple[int, int]:
     if total < period:
         manifest.fail(["run", "duration"], N_("is shorter than one period of {period}"), period=manifest.run.period)
     return period, total
-
-
-def _check_people(manifest: Manifest, plant: Plant) -> None:
-    harmless = isinstance(plant, Rewindable | Recorded) or getattr(plant, "simulated", False)
-    if manifest.people.simulated and not harmless:
-        message = N_("simulated signatures are accepted with a simulated plant or a recording; name people with keys instead")
-        manifest.fail(["people", "simulated"], message)
-    for i, person in enumerate(manifest.people.person):
-        if [p.name for p in manifest.people.person].count(person.name) > 1 or person.name in (SIMULATED, monitor.NAME):
-            manifest.fail(["people", "person", i, "name"], N_("the name '{name}' is taken"), name=person.name)
-        if person.key and not _is_key(person.key):
-            message = N_("not a public key of 64 hexadecimal digits; make one with: jayul sign --new-key {name}")
-            manifest.fail(["people", "person", i, "key"], message, name=person.name)
-
-
-def _is_key(text: str) -> bool:
-    try:
-        return len(bytes.fromhex(text)) == 32
-    except ValueError:
-        return False
-
-
-ROLES: Mapping[str, tuple[str, ...]] = {  # event -> roles, one of which its sender must hold; other events need none
-    "approval": ("operator", "engineer"),
-    "rejection": ("operator", "engineer"),
-    "signature": ("engineer",),
-    "evidence": ("engineer",),
-    "limit": ("operator", "engineer"),
-}
-UNSIGNED = ("note", "demotion")  # the safe way needs nobody's leave
-
-
-def _admit(manifest: Manifest, table: TagTable) -> Callable[[Event, int], str]:
-    """Make the check of an event: role, competence and signature of its sender. Simulated people, where accepted, need no key."""
-    public = {person.name: person.key for person in manifest.people.person}
-    roles: dict[str, tuple[str, ...]] = {person.name: person.roles for person in manifest.people.person}
-    if manifest.people.simulated:
-        roles[SIMULATED] = ("engineer", "operator")
-
-    until = {
-        person.name: _ns(dt.datetime.combine(person.until, dt.time.max)) for person in manifest.people.person if person.until
-    }
-
-    def admit(event: Event, at: int) -> str:
-        if event.kind in UNSIGNED or (event.by == monitor.NAME and event.id == monitor.ID):
-            return ""
-        if event.kind in ROLES and not set(ROLES[event.kind]) & set(roles.get(event.by, ())):
-            return "not-authorised"
-        if at > until.get(event.by, at):
-            return "competence-expired"
-        if event.kind == "limit":
-            if not sound(event.body) or event.body["tag"] not in table.index:
-                return "order-malformed"
-            if event.body.get("of", event.by) != event.by and "engineer" not in roles.get(event.by, ()):
-                return "not-authorised"
-        simulated = manifest.people.simulated and event.by == SIMULATED
-        return "" if simulated or genuine(public.get(event.by, ""), event.message(), event.signature) else "signature-invalid"
-
-    return admit
 
 
 def _rule_config(manifest: Manifest, i: int) -> Any:
@@ -279,8 +238,18 @@ def _rule(manifest: Manifest, i: int, config: Any, table: TagTable) -> Rule:
             config, RuleSetting(f"guard.rule.{i}", table)
         )
     except ValueError as error:
-        manifest.fail(path, "{text}", text=error)
+        manifest.fail(path, "{text}", text=_hint(manifest, str(error), table.names))
     return rule
+
+
+def _hint(manifest: Manifest, text: str, known: Sequence[str]) -> str:
+    """Add to a message about an unknown tag what was probably meant, or that it is excluded."""
+    found = re.match(r"unknown tag '([^']*)'", text)
+    if found is None:
+        return text
+    if found[1] in manifest.plant.options.get("exclude", ()):
+        return f"unknown tag '{found[1]}'; it is excluded, so nothing may see it"
+    return f"unknown tag '{found[1]}'; did you mean '{nearest(found[1], known)}'?"
 
 
 def _models(manifest: Manifest, tags: TagTable, rules: Sequence[Any]) -> tuple[dict[str, tuple[Model, Any]], list[Tag]]:
@@ -294,7 +263,7 @@ def _models(manifest: Manifest, tags: TagTable, rules: Sequence[Any]) -> tuple[d
             model = make(learn.Setting(name, TagTable([*tags.tags, *derived])))
             TagTable([*tags.tags, *derived, *model.tags])
         except (ExprError, ValueError) as error:
-            manifest.fail(path, "{text}", text=error)
+            manifest.fail(path, "{text}", text=_hint(manifest, str(error), [*tags.names, *(tag.name for tag in derived)]))
         models[name] = (model, model.learn(()))
         derived.extend(model.tags)
 

@@ -54,6 +54,21 @@ def trend(effect: Effect, hours: list[float], values: list[float], unit: str, st
     return "".join([*parts, "</svg>"])
 
 
+def line(hours: list[float], values: list[float], unit: str) -> str:
+    """Draw one quantity over plant time."""
+    low, high = min(values), max(values)
+    low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
+    fx, ox = _scale(hours[0], hours[-1], WIDTH, PAD, flip=False)
+    fy, oy = _scale(low, high, HEIGHT, PAD, flip=True)
+    points = " ".join(f"{h * fx + ox:.1f},{v * fy + oy:.1f}" for h, v in zip(hours, values, strict=True))
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="figure">', *_axis(low, high, unit)]
+    parts.append(f'<polyline points="{points}" class="line"/>')
+    for hour in _ticks(hours[0], hours[-1]):
+        x = hour * fx + ox
+        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - PAD + 18}" class="tick middle">{hour:g} h</text>')
+    return "".join([*parts, "</svg>"])
+
+
 def band(
     hours: list[float], actual: list[float], rows: list[tuple[float, float, float]], unit: str, marks: dict[float, str]
 ) -> str:

@@ -1,0 +1,98 @@
+"""What the rooms below say when they refuse (in English, as an exception's text), as templates that the catalogue translates.
+
+Rooms below the project know no catalogue. Each pattern stands for one message; what it captures are the template's parameters.
+A message without a pattern is shown as it is.
+"""
+
+from __future__ import annotations
+
+import re
+
+from jayul.project.problem import N_
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """Turn a template into a pattern: each {name} captures, a name that comes again must capture the same."""
+    parts, seen = [], set[str]()
+    for text, name in re.findall(r"([^{]*)(?:\{(\w+)\})?", template):
+        parts.append(re.escape(text))
+        if name:
+            inside = "[^']*" if text.endswith("'") else ".*"
+            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{inside})")
+            seen.add(name)
+    return re.compile("".join(parts), re.DOTALL)
+
+
+TEMPLATES = (
+    # plant/files
+    N_("{path}: no such file"),
+    N_("{path}: no rows"),
+    N_("{path}: no column '{name}' to exclude; there are {known}"),
+    N_("{path}: no column '{name}' for [[plant.tag]]; there are {known}"),
+    N_("{path}: no column '{name}'; there are {known}"),
+    N_("{path}: more than one column is called '{name}'; give each its own name"),
+    N_("{path}: '{name}' is there already; give the constant or file_tag another name"),
+    N_("{path}: its columns are not those of the first file: {known}"),
+    N_("{path}: is not '{encoding}'; give 'encoding', for Korean often cp949"),
+    N_("{path}: cannot be read: {error}"),
+    N_("{path}: unknown kind of file '{kind}'; use .csv, .parquet or .xlsx"),
+    N_("{path}: no sheet '{name}'; there are {known}"),
+    N_("{path}: Excel needs the extra: pip install 'jayul[excel]'"),
+    N_("{path}: column '{name}' has {count} empty cells"),
+    N_("{path}: column '{name}', row {row}: '{text}' is no time; give 'time_format', it may be \"{guess}\""),
+    N_("{path}: column '{name}', row {row}: '{text}' is no time; give 'time_format', as in \"%d/%m/%Y %H:%M\""),
+    N_("{path}: column '{name}', row {row}: '{text}' is not of the form \"{form}\" that 'time_format' says"),
+    N_("timezone '{name}' is unknown; write it like 'Asia/Seoul'"),
+    N_("'delimiter' must be one character"),
+    N_("tag '{name}' is described twice"),
+    N_("tag '{name}': stale_after must lie between 0 and 1e9 s"),
+    N_("tag '{name}': low must lie below high"),
+    # core/expr
+    N_("duration '{text}' cannot be read; write it like '30 s', '10 min' or '1.5 h'"),
+    N_("unit '{text}' cannot be read; write it like 'USD/h', 'm3/h' or '1'"),
+    N_("not an expression: {text}"),
+    N_("unknown tag '{name}': {text}"),
+    N_("unknown tag '{name}'; it is excluded, so nothing may see it"),
+    N_("unknown tag '{name}'; did you mean '{near}'?"),
+    N_("unknown tag '{name}'"),
+    N_("units '{a}' and '{b}' do not fit together; nothing is converted: {text}"),
+    N_("a condition is needed where a number stands; compare it with something: {text}"),
+    N_("a number is needed where a condition stands: {text}"),
+    N_("compare two numbers at a time, and join with 'and': {text}"),
+    N_("'{what}' is not allowed here: {text}"),
+    N_("'{what}' is not understood; there are abs(x) and, as in mean(x, 10 min), {known}: {text}"),
+    # models, policies, rules
+    N_("'{key}' names no tag"),
+    N_("'{key}' names no state"),
+    N_("'target' stands among 'tags': it would explain itself"),
+    N_("'{tag}' has no state '{name}'; there are {known}"),
+    N_("'{tag}' is in {unit}, '{other}' in {others}"),
+    N_("'{text}' is no time of day; write it like '08:30'"),
+    N_("'{key}' must be above 0"),
+    N_("'{key}' must be at least {least}"),
+    N_("'{key}' must not be negative"),
+    N_("'{key}' must not be longer than '{other}'"),
+    N_("'{key}' lacks '{tag}'"),
+    N_("'{key}' is no multiple of 'step'"),
+    N_("name a tag for 'low', 'high' or both"),
+    N_("'ridge' must be above 0, 'coverage' must lie between 0 and 1"),
+    N_("'explained' must lie between 0 and 1, 'count', 'clear' and 'margin' must be at least 1"),
+    N_("'window' and 'calibrate' must be at least {least} steps"),
+    N_("'seasons' must be multiples of 'step', at least two steps long"),
+    N_("'weights' and 'most' must be finite, and no weight 0"),
+    N_("'days', 'from' and 'to' leave no time at all"),
+    # simulated plants
+    N_("'{key}' must lie between {low} and {high}"),
+    N_("fault on unknown tag '{name}'"),
+    N_("'draw' needs 'idv', at least one of 'blocks', and 'earliest' not after 'latest'"),
+    N_("the Tennessee Eastman plant needs the extra 'tep': pip install 'jayul[tep]' (and a C compiler)"),
+)
+_KNOWN = [(_pattern(template), template) for template in TEMPLATES]
+
+
+def template_of(text: str) -> tuple[str, dict[str, str]]:
+    """Return the template of a message and its parameters; `{text}` if it is not known."""
+    for pattern, template in _KNOWN:
+        if found := pattern.fullmatch(text):
+            return template, found.groupdict()
+    return "{text}", {"text": text}
