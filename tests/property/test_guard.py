@@ -10,8 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from jayul.core.guard import BASIC, Applied, Context, Writer, judge
+from jayul.core.guard import Applied, Context, Writer, judge
 from jayul.core.types import BAD, SECOND, Frame, MovePlan, Proposal, Tag, TagTable, Verdict
+from jayul.rules.basic import BASIC
 from jayul.rules.plan import within_plan
 from jayul.rules.require import require
 
