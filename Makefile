@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 SEED ?= 0
 
-.PHONY: setup demo test test-system check crash size bench truth docs i18n golden clean
+.PHONY: setup demo test test-system check crash adversary size bench truth docs i18n golden clean
 
 setup: $(STAMP)
 
@@ -39,6 +39,9 @@ check: setup
 
 crash: setup
 	$(BIN)/python -m jayul.conform.crash --kills 200 --cuts 200 --seed $(SEED)
+
+adversary: setup
+	$(BIN)/python -m jayul.conform.adversary --proposals 1000000 --seed $(SEED)
 
 size: setup
 	$(BIN)/python scripts/size.py

@@ -206,12 +206,12 @@ def main() -> int:
         blind = cut_power(make_project(Path(name) / "blind", 2.0, "tick"), 20, arguments.seed, sync=False)
     for what, row in rows.items():
         line = f"{what}: {row.crashes} crashes, {row.acknowledged} ticks acknowledged before them, {row.torn} torn tails"
-        print(f"{line}, {row.open} open Decisions, {len(row.failures)} failures")  # noqa: T201
+        print(f"{line}, {row.open} open Decisions, {len(row.failures)} failures")
         for failure in row.failures[:5]:
-            print(f"  {failure}")  # noqa: T201
-    print(f"with every sync left out, 20 power cuts: {len(blind.failures)} failures (must be above 0)")  # noqa: T201
+            print(f"  {failure}")
+    print(f"with every sync left out, 20 power cuts: {len(blind.failures)} failures (must be above 0)")
     failures = sum(len(row.failures) for row in rows.values())
-    print(json.dumps({"failures": failures, "failures_without_sync": len(blind.failures)}))  # noqa: T201
+    print(json.dumps({"failures": failures, "failures_without_sync": len(blind.failures)}))
     return 1 if failures or not blind.failures else 0
 
 

@@ -64,12 +64,12 @@ def main() -> None:
         if not verdicts or count != arguments.hold:
             return "answer"
         plant.left = arguments.blind if arguments.how == "blind" else 0
-        print("held", flush=True)  # noqa: T201 - the parent waits for this line
+        print("held", flush=True)
         return "apply" if arguments.how == "apply" else "drop"
 
     clock = wired.clock
     assert isinstance(clock, Sim)
-    asyncio.run(serve(plant, clock, arguments.socket, ready=lambda: print("ready", flush=True), on_write=on_write))  # noqa: T201
+    asyncio.run(serve(plant, clock, arguments.socket, ready=lambda: print("ready", flush=True), on_write=on_write))
 
 
 if __name__ == "__main__":

@@ -166,7 +166,8 @@ def decide(
     writers[FALLBACK] = Writer(line.fallback, may_write=True)
     asked = [wish for wish in wishes if isinstance(wish, Proposal)] + back
     verdicts = judge(Context(frame, writers, last, line.period, orders=orders), asked, line.rules)
-    writes = tuple([i for i, v in enumerate(verdicts) if v.allowed is not None and writers[v.proposal.by].may_write])
+    may = {name for name, writer in writers.items() if writer.may_write}
+    writes = tuple([i for i, v in enumerate(verdicts) if v.allowed is not None and v.proposal.by in may])
     asks = tuple(ask for s in line.seats for ask in ladder.asks(rungs[s.name], s.terms, s.name))
     seen, levels = (state.tick, frame.at, frame.digest(), frame.columns(line.named)), [rung.level for rung in rungs.values()]
     decision = Decision(*seen, heard, plans, verdicts, tuple(levels), tuple(changes), asks, writes, failed)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from jayul.core.types import Frame, Reading, Tag, same
+from jayul.core.types import Frame, Reading, Tag
 from jayul.learn import Setting, known, span
 
 
@@ -53,7 +53,7 @@ class Movement:
         """Return the four figures of each tag; none for a tag that was never good."""
         begin, after, readings = frame.at - self._window, [], list[Reading]()
         for tag, past in zip(self.needs, state or ((),) * len(self.needs), strict=True):
-            if frame.fresh(tag) and not (past and same(past[-1][1], frame[tag])):
+            if frame.fresh(tag) and not (past and past[-1][1] == frame[tag]):
                 past = (*past, (frame.at, frame[tag]))
             first = next((i for i in range(len(past) - 1, -1, -1) if past[i][0] <= begin), 0)
             past = past[first:]

@@ -69,6 +69,11 @@ def known(setting: Setting, names: tuple[str, ...]) -> None:
         raise ValueError(f"unknown tag '{unknown[0]}'")
 
 
+def still(context: Context, proposal: Proposal) -> bool:
+    """Say whether a proposal asks for what stands there, to the last digit: many small moves are moves."""
+    return proposal.value == context.now(proposal)
+
+
 def history(setting: Setting, context: Context, proposal: Proposal, what: str) -> float | None:
     """Return a derived figure of what the proposal's tag did, or None where it is not known."""
     name = f"{setting.name}.{proposal.tag}.{what}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from jayul.core.guard import Context, Rule, refuse
-from jayul.core.types import Proposal, Verdict, same
-from jayul.rules import Moved, Setting, history, known
+from jayul.core.types import Proposal, Verdict
+from jayul.rules import Moved, Setting, history, known, still
 
 
 class MovesConfig(Moved, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,7 +23,7 @@ def moves(config: MovesConfig, setting: Setting) -> Rule:
     known(setting, config.tags)
 
     def rule(context: Context, proposal: Proposal) -> Verdict | None:
-        if not config.meant(proposal) or same(proposal.value, context.now(proposal)):
+        if not config.meant(proposal) or still(context, proposal):
             return None
         done = history(setting, context, proposal, "count")
         if done is None:

@@ -1,4 +1,4 @@
-"""Rate: within any window a tag may not spread over more than so much, whoever moved it."""
+"""Rate: a tag may not go further than so much from any value that it had within the window, whoever moved it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jayul.rules import Moved, Setting, history, known
 
 
 class RateConfig(Moved, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`most`: largest difference between any two values within `window`, in the tag's unit."""
+    """`most`: largest difference to any value within `window`, in the tag's unit."""
 
     most: float
 
