@@ -17,6 +17,7 @@ from jayul.learn import Setting
 from jayul.learn.forecast import ForecastConfig, forecast
 from jayul.learn.formula import FormulaConfig, formula
 from jayul.learn.frozen import FrozenConfig, frozen
+from jayul.learn.movement import MovementConfig, movement
 from jayul.learn.pca import PcaConfig, pca
 from jayul.learn.softsensor import SoftsensorConfig, softsensor
 from jayul.plant.sim.tank import TAGS, Fault, TankConfig, tank
@@ -55,6 +56,13 @@ def test_formula(config: TankConfig):
 @pytest.mark.parametrize("config", [TankConfig(), ILL], ids=["well", "ill"])
 def test_frozen(config: TankConfig):
     check_model(lambda: frozen(FrozenConfig(("TIC1.PV", "FI2.PV"), "5 min"), Setting("dead", TAGS)), recorded(config))
+
+
+@pytest.mark.parametrize("config", [TankConfig(), ILL], ids=["well", "ill"])
+def test_movement(config: TankConfig):
+    check_model(
+        lambda: movement(MovementConfig(("TIC1.PV", "JI1.PV", "TIC1.SP"), "10 min"), Setting("m", TAGS)), recorded(config)
+    )
 
 
 TABLE = TagTable([Tag(name=name, unit="kW") for name in ("a", "b", "c", "SP")])

@@ -280,7 +280,7 @@ def test_other_events_change_nothing(kind):
             Rung(stale_run=1, veto_run=2),
             (False, 1, 1),
             Rung(ticks=1, asked=1, vetoed=1, stale_run=2, veto_run=3),
-            "inputs-stale",
+            "veto-streak",  # which leaves less
         ),
     ],
 )

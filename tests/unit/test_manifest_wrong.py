@@ -32,6 +32,71 @@ TWICE = 'name = "b"\nkind = "hold"\nwrites = []\n[guard]'
 OFF = '[[policy]]\nname = "off"\nkind = "baseline"\nwrites = ["LIC1.SP"]\n{}\n[guard]'
 BOUNDS, DAY = "low = 60.0, high = 75.0", 'duration = "24 h"'
 
+KPI_HEAD = "[kpi]"
+RULE = "[[guard.rule]]\n"
+OWN = '[[policy]]\nname = "own"\nkind = "hold"\nwrites = []\n{}\n'
+RULES: list[tuple[str, tuple[str, ...], str]] = [
+    ("", ("guard.rule[0]: ", "'kind'"), "[[guard.rule]]"),
+    ("kind = 3", ("guard.rule[0].kind: ", "3"), "kind = 3"),
+    ('kind = "rat"', ("guard.rule[0].kind: ", "'rat'", "'rate'"), 'kind = "rat"'),
+    ('kind = "rate"\nwindow = "1 h"\nmost = 1', ("guard.rule[0]", "'tags'"), "[[guard.rule]]"),
+    ('kind = "rate"\ntags = ["TIC1.SP"]\nmost = 1', ("guard.rule[0]: ", "'window'"), "[[guard.rule]]"),
+    ('kind = "rate"\ntags = ["TIC1.SP"]\nwindow = "1 h"', ("guard.rule[0]: ", "'most'"), "[[guard.rule]]"),
+    ('kind = "rate"\ntags = ["TIC1.SP"]\nwindow = "1 h"\nmost = 0.0', ("guard.rule[0].most: ", "'most'"), "most = 0.0"),
+    ('kind = "rate"\ntags = ["TIC1.SP"]\nwindow = "1 h"\nmost = nan', ("guard.rule[0].most: ", "'most'"), "most = nan"),
+    ('kind = "rate"\ntags = ["TIC1.SP"]\nwindow = "1 week"\nmost = 1', ("guard.rule[0].window: ", "'1 week'"), "window ="),
+    ('kind = "rate"\ntags = ["TIC1.SP"]\nwindow = "1 h"\nmst = 1', ("guard.rule[0].mst: ", "'most'"), "mst ="),
+    ('kind = "rate"\ntags = []\nwindow = "1 h"\nmost = 1', ("guard.rule[0].tags: ", "'tags'"), "tags = []"),
+    ('kind = "rate"\ntags = "TIC1.SP"\nwindow = "1 h"\nmost = 1', ("guard.rule[0].tags: ",), 'tags = "TIC1.SP"'),
+    ('kind = "rate"\ntags = ["TIC1.SX"]\nwindow = "1 h"\nmost = 1', ("guard.rule[0]: ", "'TIC1.SX'"), "[[guard.rule]]"),
+    ('kind = "rate"\ntags = ["TIC1.SP", "TIC1.SP"]\nwindow = "1 h"\nmost = 1', ("guard.rule[0]: ", "TIC1.SP"), "[[guard.rule]]"),
+    ('kind = "travel"\ntags = ["TIC1.SP"]\nwindow = "1 h"\nmost = -1', ("guard.rule[0].most: ", "'most'"), "most = -1"),
+    ('kind = "moves"\ntags = ["TIC1.SP"]\nwindow = "1 h"\nmost = 0', ("guard.rule[0].most: ", "'most'"), "most = 0"),
+    ('kind = "moves"\ntags = ["TIC1.SP"]\nwindow = "1 h"\nmost = 1.5', ("guard.rule[0].most: ",), "most = 1.5"),
+    ('kind = "dwell"\ntags = ["TIC1.SP"]\nwindow = "0 h"', ("guard.rule[0].window: ", "'0 h'"), "window ="),
+    ('kind = "dwell"\ntags = ["GHOST"]\nwindow = "1 h"', ("guard.rule[0]: ", "'GHOST'"), "[[guard.rule]]"),
+    ('kind = "mode"\nmode = "TIC1.MODE"\ntakes = []', ("guard.rule[0].takes: ", "'takes'"), "takes ="),
+    ('kind = "mode"\nmode = "TIC1.MODE"\ntakes = ["RCASS"]', ("guard.rule[0]: ", "'RCASS'", "RCAS"), "[[guard.rule]]"),
+    ('kind = "mode"\nmode = "TIC1.MOD"\ntakes = ["RCAS"]', ("guard.rule[0]: ", "'TIC1.MOD'"), "[[guard.rule]]"),
+    ('kind = "mode"\nmode = "TIC1.MODE"\ntakes = "RCAS"', ("guard.rule[0].takes: ",), "takes ="),
+    ('kind = "mode"\nmode = "TIC1.MODE"\ntakes = [true]', ("guard.rule[0].takes[0]: ",), "takes ="),
+    ('kind = "mode"\nmode = "FI2.PV"\ntakes = ["RCAS"]', ("guard.rule[0]: ", "'FI2.PV'"), "[[guard.rule]]"),
+    ('kind = "between"\ntags = ["TIC1.SP"]', ("guard.rule[0]", "'low'"), "[[guard.rule]]"),
+    ('kind = "between"\nlow = "TIC2.SP"', ("guard.rule[0]", "'tags'"), "[[guard.rule]]"),
+    ('kind = "between"\ntags = ["TIC1.SP"]\nhigh = "LIC1.SP"', ("guard.rule[0]: ", "'LIC1.SP'", "%", "degC"), "[[guard.rule]]"),
+    ('kind = "between"\ntags = ["TIC1.SP"]\nhigh = 66.0', ("guard.rule[0].high: ",), "high = 66.0"),
+    ('kind = "hours"', ("guard.rule[0]: ", "'timezone'"), "[[guard.rule]]"),
+    ('kind = "hours"\ntimezone = "Mars/Phobos"', ("guard.rule[0].timezone: ", "'Mars/Phobos'"), "timezone ="),
+    ('kind = "hours"\ntimezone = "UTC"\ndays = ["monday"]', ("guard.rule[0].days[0]: ", "'monday'", "mon"), "days ="),
+    ('kind = "hours"\ntimezone = "UTC"\ndays = []', ("guard.rule[0].days: ", "'days'"), "days ="),
+    ('kind = "hours"\ntimezone = "UTC"\nfrom = "8 am"', ("guard.rule[0].from: ", "'8 am'"), "from ="),
+    ('kind = "hours"\ntimezone = "UTC"\nto = "24:01"', ("guard.rule[0].to: ", "'24:01'"), "to ="),
+    ('kind = "hours"\ntimezone = "UTC"\nbegin = "08:00"', ("guard.rule[0].begin: ", "'begin'"), "begin ="),
+    ('kind = "hours"\ntimezone = "UTC"\nfrom = 08:00:00', ("guard.rule[0].from: ",), "from ="),
+    ('kind = "age"\nmost = "1 h"', ("guard.rule[0]: ", "'of'"), "[[guard.rule]]"),
+    ('kind = "age"\nof = []\nmost = "1 h"', ("guard.rule[0].of: ", "'of'"), "of = []"),
+    ('kind = "age"\nof = ["GHOST"]\nmost = "1 h"', ("guard.rule[0]: ", "'GHOST'"), "[[guard.rule]]"),
+    ('kind = "age"\nof = ["FI2.PV"]\nmost = "old"', ("guard.rule[0].most: ", "'old'"), "most ="),
+    ('kind = "halfspace"\nmost = 1.0', ("guard.rule[0]: ", "'weights'"), "[[guard.rule]]"),
+    ('kind = "halfspace"\nweights = {}\nmost = 1.0', ("guard.rule[0].weights: ", "'weights'"), "weights ="),
+    ('kind = "halfspace"\nweights = { "TIC1.SP" = 0.0 }\nmost = 1.0', ("guard.rule[0].weights: ", "'weights'"), "weights ="),
+    ('kind = "halfspace"\nweights = { "TIC1.SP" = "1" }\nmost = 1.0', ("guard.rule[0].weights",), "weights ="),
+    ('kind = "halfspace"\nweights = { "GHOST" = 1.0 }\nmost = 1.0', ("guard.rule[0]: ", "'GHOST'"), "[[guard.rule]]"),
+    ('kind = "age"\nof = ["FI2.PV"]\nmost = "1 h"\n[[guard.rule]]\nkind = "rte"', ("guard.rule[1].kind: ", "'rte'"), 'kind = "rte"'),
+]  # fmt: skip
+GATES: list[tuple[str, tuple[str, ...], str]] = [
+    ("[policy.ladders]\nstale_ticks = 1", ("policy[0].ladders: ", "'ladders'"), "[policy.ladders]"),
+    ("[policy.ladder.shadows]\nticks = 1", ("policy[0].ladder.shadows: ", "'shadow'"), "[policy.ladder.shadows]"),
+    ("[policy.ladder.shadow]\ntick = 1", ("policy[0].ladder.shadow.tick: ", "'ticks'"), "tick = 1"),
+    ("[policy.ladder.shadow]\nticks = -7", ("policy[0].ladder.shadow.ticks: ",), "ticks = -7"),
+    ("[policy.ladder.advise]\ncoverage = 1.5", ("policy[0].ladder.advise.coverage: ", "0", "1"), "coverage = 1.5"),
+    ("[policy.ladder]\nstale_ticks = 0", ("policy[0].ladder.stale_ticks: ",), "stale_ticks = 0"),
+    ("[policy.ladder]\nveto_ticks = 0", ("policy[0].ladder.veto_ticks: ",), "veto_ticks = 0"),
+    ('[policy.ladder]\nsigned_for = "ever"', ("policy[0].ladder.signed_for: ", "'ever'"), "signed_for ="),
+    ('[policy.ladder]\nsigned_for = "1 s"', ("policy[0].ladder.signed_for: ", "30 s"), "signed_for ="),
+    ("ladder = 3", ("policy[0].ladder: ",), "ladder = 3"),
+]  # fmt: skip
+
 # old text, new text, what the line must hold (the same in every language), where the line number must point (None: it has none)
 WRONG: list[tuple[str, str, tuple[str, ...], str | None]] = [
     # the file as a whole
@@ -166,6 +231,19 @@ WRONG: list[tuple[str, str, tuple[str, ...], str | None]] = [
     (FIRST, '"frozne.alarm == 0"', ("guard.require: ", "'frozne.alarm'"), "require ="),
     (FIRST, '"LIC1.PV > 20 [degC]"', ("guard.require: ", "'%'", "'degC'"), "require ="),
     (FIRST, '""', ("guard.require: ",), "require ="),
+    # rules of the guard
+    *((KPI_HEAD, f"{RULE}{text}\n{KPI_HEAD}", parts, anchor) for text, parts, anchor in RULES),
+    # a policy's own gates, how long signatures and competence are good
+    *((KPI_HEAD, f"{OWN.format(text)}{KPI_HEAD}", parts, anchor) for text, parts, anchor in GATES),
+    (SHADOW, f'[ladder]\nsigned_for = "soon"\n{SHADOW}', ("ladder.signed_for: ", "'soon'"), "signed_for ="),
+    (SHADOW, f'[ladder]\nsigned_for = "29 s"\n{SHADOW}', ("ladder.signed_for: ", "30 s"), "signed_for ="),
+    (SHADOW, f'[ladder]\nsigned_for = "0 h"\n{SHADOW}', ("ladder.signed_for: ", "'0 h'"), "signed_for ="),
+    (SHADOW, f"[ladder]\nsigned_for = 30\n{SHADOW}", ("ladder.signed_for: ",), "signed_for ="),
+    (SHADOW, f'[ladder]\nsigned = "1 h"\n{SHADOW}', ("ladder.signed: ", "'signed_for'"), "signed ="),
+    *(
+        ("[kpi]", f"{PERSON.format('kim')}until = {day}\n[kpi]", ("people.person[0].until: ",), "until =")
+        for day in ('"soon"', "2026", "true", '"2026-02-30"', '"31.03.2026"')
+    ),
     # names
     ("[guard]", f"{POLICY.format('preheat')}\n[guard]", ("policy[1].name: ", "'preheat'"), f'name = "preheat"\n{WRITES}'),
     ("[guard]", f"{POLICY.format('a') + POLICY.format('b') * 2}[guard]", ("policy[2].name: ", "'b'"), TWICE),
@@ -208,7 +286,7 @@ WRONG_RECORDED: list[tuple[str, str, str | bytes | None, tuple[str, ...], str | 
     ('.csv"\n', '.csv"\n[ladder.confirm]\nticks = 3\n', ROWS, ("ladder.confirm: ",), "[ladder.confirm]"),
     ('.csv"\n', '.csv"\nfile_tag = "A"\n', ROWS, ("plant.path: ", "'A'", "file_tag"), "path ="),
     ('.csv"\n', '.csv"\nconstant = { B = 1.0 }\n', ROWS, ("plant.path: ", "'B'", "constant"), "path ="),
-    ("data.csv", "dat*.xml", ROWS, ("plant.path: ", "no such file"), "path ="),
+    ("data.csv", "dat*.xml", ROWS, ("plant.path: ", "dat*.xml"), "path ="),
     ("data.csv", "$JAYUL_DATA/data.csv", ROWS, ("plant.path: ", "--data", "JAYUL_DATA"), "path ="),
     ('period = "1 min"\n', 'period = "1 min"\ncommit = "group"\n', ROWS, ("run.commit: ", "'group'", "'tick'"), "commit ="),
     ('kind = "files"\npath = "data.csv"', 'kind = "remote"\nsocket = "none.sock"', ROWS, ("plant.socket: ", "none.sock"), "socket ="),
@@ -219,7 +297,7 @@ WRONG_RECORDED: list[tuple[str, str, str | bytes | None, tuple[str, ...], str | 
     ('.csv"\n', '.csv"\nencoding = "cp949"\n', KOREAN.encode(), ("plant.path: ", "'cp949'", "'encoding'"), "path ="),
     ('.csv"\n', '.csv"\nencoding = "utf-16"\n', ROWS, ("plant.path: ", "UTF-16"), "path ="),
     ('.csv"\n', '.csv"\nencoding = "a\\u0000"\n', ROWS, ("plant.path: ", "data.csv"), "path ="),
-    ("data.csv", "data.csv", f"{ROWS},7,8\n", ("plant.path: ", "'time'", "1 "), "path ="),
+    ("data.csv", "data.csv", f"{ROWS},7,8\n", ("plant.path: ", "'time'", "1"), "path ="),
     ('.csv"\n', '.csv"\ndelimiter = ""\n', ROWS, ("plant.delimiter: ", "'delimiter'"), "delimiter ="),
     ('.csv"\n', '.csv"\ndelimiter = "::"\n', ROWS, ("plant.delimiter: ", "'delimiter'"), "delimiter ="),
     ('.csv"\n', '.csv"\ndelimiter = "\\n"\n', ROWS, ("plant.delimiter: ", "'delimiter'"), "delimiter ="),
@@ -350,7 +428,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 MISTAKES: list[tuple[str, str]] = [
     ("checks HERE/p", "'checks'"), ("check", "PROJECT"), ("check HERE/p --nope", "--nope"), ("check HERE/p extra", "extra"),
-    ("check HERE/p --lang ko", "--lang"), ("--nope", "--nope"), ("run", "PROJECT"), ("run HERE/p --seed x", "--seed"),
+    ("--nope", "--nope"), ("run", "PROJECT"), ("run HERE/p --seed x", "--seed"),
     ("run HERE/p --seed -1", "--seed"), ("run HERE/p --seed 1.5", "--seed"), ("run HERE/p --ticks 0", "--ticks"),
     ("run HERE/p --ticks", "--ticks"), ("run HERE/p --ack-fd x", "--ack-fd"), ("--lang fr check HERE/p", "'fr'"),
     ("check HERE/nowhere", "nowhere: "), ("check HERE/empty", "empty/jayul.toml: "), ("check HERE/file", "file"),

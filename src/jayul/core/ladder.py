@@ -21,6 +21,9 @@ FALLS: Mapping[str, Level] = {  # reason code of a demotion -> the highest level
 }
 
 
+WAITS = frozenset(("hours", "dwell", "moves", "mode", "lock"))  # codes of refusals that say "not now": no fault of the policy
+
+
 class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The test for one level, over the stay on the level below.
 
@@ -75,8 +78,9 @@ def fold(rung: Rung, terms: Terms, fresh: bool, asked: int, vetoed: int) -> tupl
     veto_run = rung.veto_run + 1 if vetoed else 0 if asked else rung.veto_run
     counts = {"ticks": rung.ticks + 1, "fresh": rung.fresh + fresh, "asked": rung.asked + asked, "vetoed": rung.vetoed + vetoed}
     rung = replace(rung, **counts, stale_run=stale_run, veto_run=veto_run)
-    reason = "inputs-stale" if stale_run >= terms.stale_ticks else "veto-streak" if veto_run >= terms.veto_ticks else ""
-    return rung, "signature-expired" if rung.level >= Level.CONFIRM and 0 < terms.signed_ticks < rung.ticks else reason
+    bad = {"inputs-stale": stale_run >= terms.stale_ticks, "veto-streak": veto_run >= terms.veto_ticks}
+    bad["signature-expired"] = rung.level >= Level.CONFIRM and 0 < terms.signed_ticks < rung.ticks
+    return rung, min(filter(bad.get, bad), key=FALLS.__getitem__, default="")
 
 
 def fall(rung: Rung, tick: int, reason: str, policy: str, by: str = "") -> tuple[Rung, tuple[Change, ...]]:

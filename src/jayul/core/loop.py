@@ -176,8 +176,9 @@ def decide(
 
 
 def _overrides(state: State, frame: Frame) -> tuple[Held, dict[str, str]]:
-    """Let go of every tag in which another hand now shows, and say whose policy it was."""
-    lost = {tag: a.by for tag, a in state.last.items() if frame.fresh(tag) and not same(frame[tag], a.value)}
+    """Let go of every tag in which another hand shows since our write, and say whose policy it was."""
+    seen = {tag: int(frame.seen_at[frame.table.index[tag]]) for tag in state.last}
+    lost = {t: a.by for t, a in state.last.items() if frame.fresh(t) and seen[t] > a.at and not same(frame[t], a.value)}
     return {tag: a for tag, a in state.last.items() if tag not in lost}, dict.fromkeys(lost.values(), "override")
 
 
@@ -202,9 +203,10 @@ def _hear(line: Line, rungs: Rungs, changes: list[Change], orders: Orders, event
         return refused
     if event.kind == "limit":
         key = event.body["tag"], event.body.get("of", event.by)
-        newest = max((orders[key], event), key=lambda order: order.at) if key in orders else event
-        orders[key] = newest
-        return "" if newest is event else "order-out-of-date"
+        if key in orders and orders[key].at >= event.at:
+            return "order-out-of-date"
+        orders[key] = event
+        return ""
     seat = next((s for s in line.seats if s.name == event.body.get("policy")), None)
     if seat is None:
         return "" if event.kind == "note" else "unknown-policy"
@@ -233,7 +235,7 @@ def settle(state: State, decision: Decision, outcome: Outcome) -> State:
     signals: dict[str, tuple[int, int, str]] = {}
     for verdict in decision.verdicts:
         asked, vetoed, _ = signals.get(verdict.proposal.by, (0, 0, ""))
-        signals[verdict.proposal.by] = (asked + 1, vetoed + (verdict.allowed is None), "")
+        signals[verdict.proposal.by] = (asked + 1, vetoed + (verdict.allowed is None and verdict.rule not in ladder.WAITS), "")
     if not decision.writes:
         return replace(state, tick=state.tick + 1, signals=signals)
     owners = {decision.verdicts[i].proposal.tag: decision.verdicts[i].proposal.by for i in decision.writes}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping
 
-from jayul.core.types import Event, TagTable
+from jayul.core.types import Event
 from jayul.plant.sim.people import NAME as SIMULATED
 from jayul.project import monitor
 from jayul.project.manifest import Manifest, utc
@@ -44,7 +44,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {  # event -> roles, one of which its sen
 UNSIGNED = ("note", "demotion")  # the safe way needs nobody's leave
 
 
-def admission(manifest: Manifest, table: TagTable) -> Callable[[Event, int], str]:
+def admission(manifest: Manifest) -> Callable[[Event, int], str]:
     """Make the check of an event: role, competence and signature of its sender. Simulated people, where accepted, need no key."""
     public = {person.name: person.key for person in manifest.people.person}
     roles: dict[str, tuple[str, ...]] = {person.name: person.roles for person in manifest.people.person}
@@ -55,6 +55,8 @@ def admission(manifest: Manifest, table: TagTable) -> Callable[[Event, int], str
         person.name: utc(dt.datetime.combine(person.until, dt.time.max)) for person in manifest.people.person if person.until
     }
 
+    written = {tag for policy in manifest.policies for tag in policy.writes}
+
     def admit(event: Event, at: int) -> str:
         if event.kind in UNSIGNED or (event.by == monitor.NAME and event.id == monitor.ID):
             return ""
@@ -62,12 +64,14 @@ def admission(manifest: Manifest, table: TagTable) -> Callable[[Event, int], str
             return "not-authorised"
         if at > until.get(event.by, at):
             return "competence-expired"
+        simulated = manifest.people.simulated and event.by == SIMULATED
+        if not simulated and not genuine(public.get(event.by, ""), event.message(), event.signature):
+            return "signature-invalid"
         if event.kind == "limit":
-            if not sound(event.body) or event.body["tag"] not in table.index:
+            if not sound(event.body) or event.body["tag"] not in written:
                 return "order-malformed"
             if event.body.get("of", event.by) != event.by and "engineer" not in roles.get(event.by, ()):
                 return "not-authorised"
-        simulated = manifest.people.simulated and event.by == SIMULATED
-        return "" if simulated or genuine(public.get(event.by, ""), event.message(), event.signature) else "signature-invalid"
+        return ""
 
     return admit

@@ -7,7 +7,7 @@ from typing import Any
 
 from jayul.core.clock import today
 from jayul.core.types import Event
-from jayul.project.look import Status, status
+from jayul.project.look import Status, ladder, status
 from jayul.project.manifest import parse_canonical
 from jayul.project.problem import N_
 from jayul.project.run import refuse
@@ -58,9 +58,20 @@ def order(out: Path, tag: str, body: dict[str, Any], *, by: str) -> Event:
         raise refuse(out, N_("'{tag}' is nothing that is written here; there are: {known}"), tag=tag, known=known)
     body = {"tag": tag, **body}
     if not sound(body):
-        raise refuse("limit", N_("say exactly one of: limits (--low, --high, in order), --lock, --clear"))
+        raise refuse("limit", N_("say exactly one of: limits (--low, --high, in order), --lock, --clear (with --of NAME)"))
     _named(now, by)
-    return _put(out, "limit", by, body)
+    people = {person.name: person.roles for person in parse_canonical(now.header.manifest).people.person}
+    if body.get("of", by) not in people:
+        raise refuse(
+            "--of", N_("'{name}' is not in [people] of this run; there are: {known}"), name=body["of"], known=", ".join(people)
+        )
+    if body.get("of", by) != by and "engineer" not in people[by]:
+        raise refuse("--of", N_("only an engineer ends another's order"))
+    whose = (tag, body.get("of", by))
+    standing = [event.at for event in ladder(out).orders if (event.body["tag"], event.body.get("of", event.by)) == whose]
+    return _put(
+        out, "limit", by, body, at=max([today(), *(at + 1 for at in standing)])
+    )  # over one from a clock that was ahead, too
 
 
 def _open_run(out: Path, by: str) -> Status:
@@ -79,8 +90,8 @@ def _named(now: Status, by: str) -> None:
         raise refuse("--by", message, name=by, known=", ".join(known) or "-")
 
 
-def _put(out: Path, kind: Any, by: str, body: dict[str, Any], *, sign: bool = True) -> Event:
-    event = Event(kind, by, today(), body, new_id())
+def _put(out: Path, kind: Any, by: str, body: dict[str, Any], *, sign: bool = True, at: int = 0) -> Event:
+    event = Event(kind, by, at or today(), body, new_id())
     if sign:
         event = signed(event, Signer.open(f"person-{by}"))
     inbox = SqliteInbox(out / "state.db")

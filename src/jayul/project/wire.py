@@ -161,14 +161,16 @@ def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> 
     }
     used |= {name for model, _ in models.values() for name in model.needs} | {tag.name for tag in derived}
     used |= {when for seat in seats if (when := getattr(seat.plan, "when", ""))}
-    used |= _proof_tags(manifest, table) | {name for config in configs for name in getattr(config, "reads", ())}
+    used |= _proof_tags(manifest, table) | {
+        name for config in configs for name in (*getattr(config, "reads", ()), *getattr(config, "tags", ()))
+    }
     named = np.array([i for i, name in enumerate(table.names) if name in used or not seats], dtype=np.int64)
     if conditions := {f"guard.require.{i}": text for i, text in enumerate(manifest.guard.require)}:
         rules = (require(conditions), *rules)
     here = np.arange(len(tags.tags))
     return Line(
         table, here, here, named, period, models, seats, _fallback(manifest, table, seats),
-        (*BASIC, within_plan, orders, *rules), admission(manifest, table),
+        (*BASIC, within_plan, orders, *rules), admission(manifest),
     )  # fmt: skip
 
 

@@ -36,16 +36,17 @@ class HalfspaceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def halfspace(config: HalfspaceConfig, setting: Setting) -> Rule:
     """Make the rule. Raises ValueError for an unknown tag."""
     known(setting, tuple(config.weights))
-    text = " + ".join(f"{weight:g} {tag}" for tag, weight in config.weights.items()) + f" <= {config.most:g}"
+    weights = dict(sorted(config.weights.items()))  # whatever the order of the manifest: a replay reads it sorted
+    text = " + ".join(f"{weight:g} {tag}" for tag, weight in weights.items()) + f" <= {config.most:g}"
 
     def rule(context: Context, proposal: Proposal) -> Verdict | None:
-        if proposal.tag not in config.weights:
+        if proposal.tag not in weights:
             return None
         frame = context.frame
-        if stale := [tag for tag in config.weights if not frame.fresh(tag)]:
+        if stale := [tag for tag in weights if not frame.fresh(tag)]:
             return refuse(proposal, "halfspace", f"'{stale[0]}' is not fresh and good")
         before, after, size = 0.0, 0.0, abs(config.most)
-        for tag, weight in config.weights.items():
+        for tag, weight in weights.items():
             stands = context.moving.get(tag, frame[tag]) if tag not in context.batch else frame[tag]
             goes = context.batch.get(tag, stands)
             before, after, size = (

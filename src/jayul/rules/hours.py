@@ -27,14 +27,14 @@ class HoursConfig(Leave, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError):
             raise ValueError(f"timezone '{self.timezone}' is unknown; write it like 'Asia/Seoul'") from None
-        if not self.days or _minutes(self.begin) == _minutes(self.end):
+        if not self.days or _minutes(self.begin) % (24 * 60) == _minutes(self.end):
             raise ValueError("'days', 'from' and 'to' leave no time at all")
 
 
 def _minutes(text: str) -> int:
     """Read HH:MM as minutes after midnight. Raises ValueError."""
     hours, colon, minutes = text.partition(":")
-    if colon and len(minutes) == 2 and hours.isdigit() and minutes.isdigit() and int(minutes) < 60:
+    if colon and len(minutes) == 2 and (hours + minutes).isdecimal() and hours and int(minutes) < 60:
         found = int(hours) * 60 + int(minutes)
         if found <= 24 * 60:
             return found

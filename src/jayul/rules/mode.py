@@ -31,10 +31,13 @@ def mode(config: ModeConfig, setting: Setting) -> Rule:
     """Make the rule. Raises ValueError for an unknown tag or state."""
     known(setting, (*config.tags, config.mode))
     states = setting.tags[config.mode].states
-    names = {text: code for code, text in states.items()}
-    codes = frozenset(names.get(state, state) if isinstance(state, str) else state for state in config.takes)
-    if unknown := [state for state in codes if isinstance(state, str) or (states and state not in states)]:
-        raise ValueError(f"'{config.mode}' has no state '{unknown[0]}'; there are {', '.join(names) or 'codes only'}")
+    meant: dict[str | int, list[int]] = {}
+    for state in config.takes:
+        found = [code for code, text in states.items() if state in (text, code)]
+        meant[state] = found or ([state] if isinstance(state, int) and not states else [])
+    if unknown := [state for state in config.takes if not meant.get(state)]:
+        raise ValueError(f"'{config.mode}' has no state '{unknown[0]}'; there are {', '.join(states.values()) or 'codes only'}")
+    codes = frozenset(code for each in meant.values() for code in each)
 
     def rule(context: Context, proposal: Proposal) -> Verdict | None:
         if not config.meant(proposal):
@@ -42,6 +45,14 @@ def mode(config: ModeConfig, setting: Setting) -> Rule:
         if not context.frame.fresh(config.mode):
             return refuse(proposal, "mode", f"unknown in which state '{config.mode}' is")
         code = context.frame[config.mode]
-        return None if code in codes else refuse(proposal, "mode", f"'{config.mode}' is {states.get(int(code), f'{code:g}')}")
+        return (
+            None
+            if code in codes
+            else refuse(
+                proposal,
+                "mode",
+                f"'{config.mode}' is {states.get(int(code), f'{code:g}') if code == int(code) else f'{code:g}'}",
+            )
+        )
 
     return rule

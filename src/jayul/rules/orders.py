@@ -1,7 +1,7 @@
 """Orders: what people said about a tag, through signed events: narrower limits, or hands off (lock-out). Everybody's count.
 
 An event of kind `limit` names a `tag` and has `low` and `high` (either may be missing), or `lock`, or `clear`, which ends that
-person's order. Who gave an order ends it; an engineer may end another's (`of`).
+person's order. Who gave an order ends it; an engineer may end another's (`of`, with `clear` alone).
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ def orders(context: Context, proposal: Proposal) -> Verdict | None:
 def sound(body: dict[str, Any]) -> bool:
     """Say whether the body of an order can be understood: exactly one of limits, lock, clear; limits finite and in order."""
     limits = [body[key] for key in ("low", "high") if key in body]
-    if any(isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) for value in limits):
+    if any(isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300 for value in limits):
         return False
     forms = [bool(limits), body.get("lock") is True, body.get("clear") is True]
-    people = isinstance(body.get("of", ""), str) and isinstance(body.get("tag"), str)
+    people = isinstance(body.get("tag"), str) and (
+        "of" not in body or (forms[2] and bool(body["of"]) and isinstance(body["of"], str))
+    )
     return people and sum(forms) == 1 and (len(limits) < 2 or limits[0] < limits[1])
