@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 SEED ?= 0
 
-.PHONY: setup demo test test-system check crash adversary size bench truth docs i18n golden clean
+.PHONY: setup demo test test-system check crash adversary faults size bench truth docs i18n golden clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,9 @@ crash: setup
 
 adversary: setup
 	$(BIN)/python -m jayul.conform.adversary --proposals 1000000 --seed $(SEED)
+
+faults: setup
+	$(BIN)/python -m jayul.conform.faults --faults 10000 --seed $(SEED)
 
 size: setup
 	$(BIN)/python scripts/size.py
