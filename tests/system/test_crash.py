@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jayul.conform.crash import cut_power, kill, make_project
+from jayul.conform.crash import cut_power, fill_disk, kill, make_project, spoil_inbox
 
 
 @pytest.mark.parametrize("commit", ["tick", "group"])
@@ -28,3 +28,15 @@ def test_kills_lose_nothing_that_was_acknowledged(commit: str, tmp_path: Path) -
     assert found.failures == []
     assert found.crashes == 10
     assert found.acknowledged > 0
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
+    found = fill_disk(make_project(tmp_path / "full", 1.0, "tick"), 4, 3)
+    assert found.failures == []
+    assert found.crashes == 4
+
+
+def test_a_spoilt_inbox_is_put_aside_and_demotes(tmp_path: Path) -> None:
+    found = spoil_inbox(make_project(tmp_path / "spoilt", 2.0, "tick"), 4, 3)
+    assert found.failures == []
+    assert found.crashes == 4

@@ -8,15 +8,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import os
+import resource
 import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,7 @@ from jayul.project.manifest import NAME, load
 from jayul.project.run import Options, execute, ticks_of
 from jayul.project.wire import Wired, wire
 from jayul.record.files import Files, OsFiles
+from jayul.record.inbox import NAME as INBOX
 from jayul.record.journal import Commit, Scan, Writer
 from jayul.record.sign import Signer
 from jayul.record.verify import Checked, verify
@@ -189,11 +193,81 @@ def _run_and_kill(project: Path, out: Path, seed: int, after: float) -> list[int
     return [int(line) for line in whole.split()]
 
 
+def fill_disk(project: Path, times: int, seed: int) -> Tested:
+    """Let the disk be full (no file may grow further) at `times` random sizes; check, make room, and finish with the same head."""
+    found, chance = Tested(failures=[]), Sim(0, seed).rng("crash/full")
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        unbroken = execute(project, work / "unbroken", Options(seed=seed, history=False))
+        public = (work / "unbroken" / "keys" / "run.pub").read_text().strip()
+        largest = max(path.stat().st_size for path in (work / "unbroken" / "journal").iterdir())
+        for i in range(times):
+            out, size = work / f"run-{i}", int(chance.integers(1024, largest))
+            code, said, acknowledged = _run(project, out, seed, functools.partial(_no_larger, size))
+            found.crashes += 1
+            found.acknowledged += max(acknowledged, default=-1) + 1
+            if code == 0 or "Traceback" in said or not said.startswith("jayul: "):
+                found.failures.append(f"full {i}: exit {code}: {said[-200:]}")
+                continue
+            if failure := _check(OsFiles(out / "journal", create=False), public, max(acknowledged, default=-1), found):
+                found.failures.append(f"full {i}: {failure}")
+                continue
+            if execute(project, out, Options(seed=seed, history=False)).summary.head != unbroken.summary.head:
+                found.failures.append(f"full {i}: the resumed run ends at another head")
+            shutil.rmtree(out)
+    return found
+
+
+def _no_larger(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def spoil_inbox(project: Path, times: int, seed: int) -> Tested:
+    """Overwrite the inbox file at `times` random moments of a run: the run goes on, every policy demoted, nothing else is lost."""
+    found, chance = Tested(failures=[]), Sim(0, seed).rng("crash/inbox")
+    with tempfile.TemporaryDirectory() as name:
+        for i in range(times):
+            out = Path(name) / f"run-{i}"
+            half = int(chance.integers(20, 200))
+            execute(project, out, Options(seed=seed, history=False, ticks=half))
+            with (out / "state.db").open("r+b") as file:  # between two starts, or (odd) truncated
+                file.write(chance.bytes(int(chance.integers(100, 4096))))
+                file.truncate(int(chance.integers(1, 4096)) if i % 2 else 8192)
+            code, said, acknowledged = _run(project, out, seed, lambda: None)
+            found.crashes += 1
+            found.acknowledged += max(acknowledged, default=-1) + 1
+            files = OsFiles(out / "journal", create=False)
+            public = (out / "keys" / "run.pub").read_text().strip()
+            failure = _check(files, public, max(acknowledged, default=-1), found)
+            heard = [h for tick in ticks_of(files) for h in tick.decision.events if h.event.by == INBOX]
+            if code or failure:
+                found.failures.append(f"inbox {i}: exit {code}: {failure or said[-200:]}")
+            elif not heard or heard[0].refused:
+                found.failures.append(f"inbox {i}: the damage was not heard of")
+            elif not list(out.glob("state.db.damaged-*")):
+                found.failures.append(f"inbox {i}: the damaged file was not kept")
+            shutil.rmtree(out)
+    return found
+
+
+def _run(project: Path, out: Path, seed: int, limit: Callable[[], None]) -> tuple[int, str, list[int]]:
+    """Run in a process of its own, under a limit; return exit code, what it said, and what it acknowledged."""
+    with tempfile.TemporaryFile() as told:
+        command = [sys.executable, "-m", "jayul", "run", str(project), "--out", str(out), "--seed", str(seed), "--no-history"]
+        done = subprocess.run(  # noqa: S603 - our own command
+            [*command, "--ack-fd", str(told.fileno())],
+            pass_fds=(told.fileno(),), preexec_fn=limit, capture_output=True, check=False,
+        )  # fmt: skip
+        told.seek(0)
+        return done.returncode, done.stderr.decode(), [int(line) for line in told.read().split()]
+
+
 def main() -> int:
     """Run the crashes and print a table; exit 1 if anything was lost, or if leaving out the sync went unnoticed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--cuts", type=int, default=200)
+    parser.add_argument("--others", type=int, default=100, help="full disks, and spoilt inboxes")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -203,6 +277,9 @@ def main() -> int:
             rows[f"power cuts, commit {commit}"] = cut_power(project, arguments.cuts // 2, arguments.seed)
             killed = make_project(Path(name) / f"kill-{commit}", 12.0, commit)
             rows[f"kill -9, commit {commit}"] = kill(killed, arguments.kills // 2, arguments.seed)
+        small = make_project(Path(name) / "others", 2.0, "tick")
+        rows["disk full"] = fill_disk(small, arguments.others, arguments.seed)
+        rows["inbox spoilt"] = spoil_inbox(small, arguments.others, arguments.seed)
         blind = cut_power(make_project(Path(name) / "blind", 2.0, "tick"), 20, arguments.seed, sync=False)
     for what, row in rows.items():
         line = f"{what}: {row.crashes} crashes, {row.acknowledged} ticks acknowledged before them, {row.torn} torn tails"

@@ -188,7 +188,7 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
             history.add(frame, decision, outcome)
         options.progress(decision.tick + 1, total)
 
-    sqlite = SqliteInbox(out / "state.db", past.from_inbox)
+    sqlite = SqliteInbox(out / "state.db", past.from_inbox, wired.header.policies)
     people = [SimulatedPeople()] if wired.manifest.people.simulated else []
     inbox = Several([sqlite, *people, *([monitor] if monitor else [])])
     writer = Writer(

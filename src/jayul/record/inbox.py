@@ -5,6 +5,7 @@ What was drained stands in the journal, which therefore also says where to go on
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,29 +17,70 @@ from jayul.core.clock import monotonic
 from jayul.core.types import Decision, Event, Inbox
 
 POLL_SECONDS = 0.05
+NAME = "inbox"  # who speaks when the file was damaged
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS inbox (row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, event BLOB NOT NULL) STRICT"
 )
 
 
 class SqliteInbox:
-    """An inbox in the run folder. `taken` counts the rows that the journal already holds."""
+    """An inbox in the run folder. `taken` counts the rows that the journal already holds.
 
-    def __init__(self, path: Path, taken: int = 0) -> None:
-        self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute(_TABLE)
-        self._row, self._looked = taken, -POLL_SECONDS
+    A damaged file is put aside (`state.db.damaged-N`) and made anew, going on with the row that comes next. What stood in it
+    unread may be lost, and people cannot have been heard: every policy in `policies` is demoted.
+    """
+
+    def __init__(self, path: Path, taken: int = 0, policies: Sequence[str] = ()) -> None:
+        self._path, self._policies, self._row, self._looked, self.damaged = path, policies, taken, -POLL_SECONDS, 0
+        try:
+            self._db = self._open()
+        except sqlite3.DatabaseError:
+            self._db = self._renew()
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=10, isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+            db.execute(_TABLE)
+            db.execute("SELECT row, id, event FROM inbox WHERE row > ? LIMIT 1", (self._row,)).fetchall()
+        except sqlite3.DatabaseError:
+            db.close()
+            raise
+        return db
+
+    def _renew(self) -> sqlite3.Connection:
+        """Put the damaged file aside and make a new one whose rows go on."""
+        number = next(n for n in itertools.count(1) if not self._path.with_name(f"{self._path.name}.damaged-{n}").exists())
+        for ending in ("", "-wal", "-shm"):
+            part = self._path.with_name(self._path.name + ending)
+            if part.exists():
+                part.rename(self._path.with_name(f"{self._path.name}.damaged-{number}{ending}"))
+        db = self._open()
+        db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('inbox', ?)", (self._row,))
+        self.damaged += 1
+        return db
 
     def drain(self, at: int, last: Decision | None) -> Sequence[Event]:  # noqa: ARG002 - time and table are for simulated people
         """Return what came in since the last call, in order of arrival; looks at most every 50 ms."""
         if monotonic() - self._looked < POLL_SECONDS:
             return ()
         self._looked = monotonic()
-        rows = self._db.execute("SELECT row, event FROM inbox WHERE row > ? ORDER BY row", (self._row,)).fetchall()
+        try:
+            rows = self._db.execute("SELECT row, event FROM inbox WHERE row > ? ORDER BY row", (self._row,)).fetchall()
+            events = [_own(msgspec.msgpack.decode(blob, type=Event)) for _, blob in rows]
+        except (sqlite3.DatabaseError, msgspec.MsgspecError):
+            self._db.close()
+            self._db = self._renew()
+            rows, events = [], []
         self._row = rows[-1][0] if rows else self._row
-        return [_own(msgspec.msgpack.decode(blob, type=Event)) for _, blob in rows]
+        if self.damaged:
+            events += [self._lost(at, policy) for policy in self._policies]
+            self.damaged = 0
+        return events
+
+    def _lost(self, at: int, policy: str) -> Event:
+        return Event("demotion", NAME, at, {"policy": policy, "reason": "the inbox was damaged"}, f"mon-inbox-{at}-{policy}")
 
     def put(self, event: Event) -> None:
         """Hand an event in; it is on disk when this returns."""
