@@ -110,7 +110,8 @@ class Frame:
         self._fresh: list[bool] | None = None
 
     def __getitem__(self, name: str) -> float:
-        return float(self.value.item(self.table.index[name]))
+        value: float = self.value.item(self.table.index[name])
+        return value
 
     def fresh(self, name: str) -> bool:
         """Say whether a tag is known, good, finite, young enough and not from the future."""

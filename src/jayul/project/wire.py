@@ -37,6 +37,7 @@ from jayul.record.journal import FORMAT, Header
 from jayul.rules import Moved
 from jayul.rules import Setting as RuleSetting
 from jayul.rules.basic import BASIC
+from jayul.rules.halfspace import HalfspaceConfig, halfspaces
 from jayul.rules.orders import orders
 from jayul.rules.plan import within_plan
 from jayul.rules.require import require
@@ -148,7 +149,7 @@ def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> 
     configs = [_rule_config(manifest, i) for i in range(len(manifest.rules))]
     models, derived = _models(manifest, tags, configs)
     table = TagTable([*tags.tags, *derived]) if derived else tags
-    rules = tuple(_rule(manifest, i, config, table) for i, config in enumerate(configs))
+    rules = _rules(manifest, configs, table)
     seats = tuple(_seat(manifest, i, section, table, period, clock) for i, section in enumerate(manifest.policies))
     for i, seat in enumerate(seats):
         if seat.name == FALLBACK or seat.name in [other.name for other in seats[:i]]:
@@ -232,16 +233,21 @@ def _rule_config(manifest: Manifest, i: int) -> Any:
     return config
 
 
-def _rule(manifest: Manifest, i: int, config: Any, table: TagTable) -> Rule:
-    """Make a rule over the tags of the frame, derived ones included."""
-    path: list[str | int] = ["guard", "rule", i]
-    try:
-        rule: Rule = kinds.find(manifest, "rules", manifest.rules[i].kind, path).make(
-            config, RuleSetting(f"guard.rule.{i}", table)
-        )
-    except ValueError as error:
-        manifest.fail(path, "{text}", text=_hint(manifest, str(error), table.names))
-    return rule
+def _rules(manifest: Manifest, configs: Sequence[Any], table: TagTable) -> tuple[Rule, ...]:
+    """Make the rules over the tags of the frame, derived ones included; half-spaces are held together."""
+    rules, halves = list[Rule](), list[HalfspaceConfig]()
+    for i, config in enumerate(configs):
+        path: list[str | int] = ["guard", "rule", i]
+        setting = RuleSetting(f"guard.rule.{i}", table)
+        try:
+            rule: Rule = kinds.find(manifest, "rules", manifest.rules[i].kind, path).make(config, setting)
+        except ValueError as error:
+            manifest.fail(path, "{text}", text=_hint(manifest, str(error), table.names))
+        if isinstance(config, HalfspaceConfig):
+            halves.append(config)
+        else:
+            rules.append(rule)
+    return (*rules, halfspaces(halves, RuleSetting("", table))) if halves else tuple(rules)
 
 
 def _hint(manifest: Manifest, text: str, known: Sequence[str]) -> str:

@@ -44,6 +44,9 @@ class SqliteInbox:
             db.execute("PRAGMA synchronous=FULL")
             db.execute(_TABLE)
             db.execute("SELECT row, id, event FROM inbox WHERE row > ? LIMIT 1", (self._row,)).fetchall()
+        except sqlite3.OperationalError as error:  # a full disk, no right to write: not the file's fault
+            db.close()
+            raise OSError(0, str(error), str(self._path)) from error
         except sqlite3.DatabaseError:
             db.close()
             raise
@@ -69,6 +72,8 @@ class SqliteInbox:
         try:
             rows = self._db.execute("SELECT row, event FROM inbox WHERE row > ? ORDER BY row", (self._row,)).fetchall()
             events = [_own(msgspec.msgpack.decode(blob, type=Event)) for _, blob in rows]
+        except sqlite3.OperationalError as error:
+            raise OSError(0, str(error), str(self._path)) from error
         except (sqlite3.DatabaseError, msgspec.MsgspecError):
             self._db.close()
             self._db = self._renew()

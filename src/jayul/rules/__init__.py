@@ -7,6 +7,8 @@ that it is journalled and replayed like any other reading.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from jayul.core.expr import ExprError, duration
@@ -41,7 +43,7 @@ class Leave(For, frozen=True, forbid_unknown_fields=True):
 
     def meant(self, proposal: Proposal) -> bool:
         """Say whether the rule is for the tag of a proposal, and not for the way back."""
-        return proposal.by != FALLBACK and super().meant(proposal)
+        return (not self.tags or proposal.tag in self.tags) and proposal.by != FALLBACK
 
 
 class Moved(Leave, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,7 +76,12 @@ def still(context: Context, proposal: Proposal) -> bool:
     return proposal.value == context.now(proposal)
 
 
-def history(setting: Setting, context: Context, proposal: Proposal, what: str) -> float | None:
-    """Return a derived figure of what the proposal's tag did, or None where it is not known."""
-    name = f"{setting.name}.{proposal.tag}.{what}"
-    return context.frame[name] if context.frame.fresh(name) else None
+def history(setting: Setting, tags: tuple[str, ...], *figures: str) -> Callable[[Context, str], list[float] | None]:
+    """Return a function that reads these derived figures of what a tag did; it returns None where one of them is not known."""
+    names = {tag: [f"{setting.name}.{tag}.{figure}" for figure in figures] for tag in tags}
+
+    def read(context: Context, tag: str) -> list[float] | None:
+        frame = context.frame
+        return [frame[name] for name in names[tag]] if all(map(frame.fresh, names[tag])) else None
+
+    return read

@@ -14,13 +14,13 @@ class DwellConfig(Moved, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def dwell(config: DwellConfig, setting: Setting) -> Rule:
     """Make the rule."""
     known(setting, config.tags)
+    past = history(setting, config.tags, "count")
 
     def rule(context: Context, proposal: Proposal) -> Verdict | None:
         if not config.meant(proposal) or still(context, proposal):
             return None
-        done = history(setting, context, proposal, "count")
-        if done is None:
+        if (found := past(context, proposal.tag)) is None:
             return refuse(proposal, "dwell", f"unknown how '{proposal.tag}' moved before")
-        return refuse(proposal, "dwell", f"'{proposal.tag}' rests for {config.window} after a move") if done else None
+        return refuse(proposal, "dwell", f"'{proposal.tag}' rests for {config.window} after a move") if found[0] else None
 
     return rule

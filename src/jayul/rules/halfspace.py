@@ -7,6 +7,10 @@ a move that brings the sum down is allowed.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from jayul.core.guard import Context, Rule, narrow, refuse
 from jayul.core.types import Proposal, Verdict
@@ -34,31 +38,58 @@ class HalfspaceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def halfspace(config: HalfspaceConfig, setting: Setting) -> Rule:
-    """Make the rule. Raises ValueError for an unknown tag."""
-    known(setting, tuple(config.weights))
-    weights = dict(sorted(config.weights.items()))  # whatever the order of the manifest: a replay reads it sorted
-    text = " + ".join(f"{weight:g} {tag}" for tag, weight in weights.items()) + f" <= {config.most:g}"
+    """Make the rule of one half-space. Raises ValueError for an unknown tag."""
+    return halfspaces([config], setting)
+
+
+def halfspaces(configs: Sequence[HalfspaceConfig], setting: Setting) -> Rule:
+    """Make one rule of many half-spaces, held together: what is common to a batch is computed once. Raises ValueError."""
+    for config in configs:
+        known(setting, tuple(config.weights))
+    tags = sorted({tag for config in configs for tag in config.weights})  # whatever the order of the manifest
+    place = {tag: i for i, tag in enumerate(tags)}
+    weights = np.array([[config.weights.get(tag, 0.0) for tag in tags] for config in configs])
+    most = np.array([config.most for config in configs])
+    texts = [_text(config) for config in configs]
+    take = np.array([setting.tags.index[tag] for tag in tags])
+    of = {tag: [i for i, config in enumerate(configs) if tag in config.weights] for tag in tags}
+    judged: list[Any] = [None, None]  # the context that was looked at last, and what was found: the same for the whole batch
+
+    def shares(context: Context) -> tuple[list[float], dict[int, str]]:
+        """Return, for each half-space, the share of the asked move that it allows; and the tag that is not fresh, if any."""
+        frame = context.frame
+        stale = {i: tag for tag in tags if not frame.fresh(tag) for i in of[tag]}
+        stands = frame.value[take]
+        for tag in place.keys() & context.moving.keys() - context.batch.keys():
+            stands[place[tag]] = context.moving[tag]
+        goes = stands.copy()
+        for tag in place.keys() & context.batch.keys():
+            goes[place[tag]] = context.batch[tag]
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # what is not finite is refused elsewhere
+            before, after = weights @ stands, weights @ goes
+            size = np.abs(weights) @ (np.abs(stands) + np.abs(goes)) + np.abs(most)
+            inside = (after <= most) | (after <= before)
+            part = np.maximum(0.0, (most - MARGIN * size - before) / (after - before))
+        return np.where(inside, 1.0, part).tolist(), stale
 
     def rule(context: Context, proposal: Proposal) -> Verdict | None:
-        if proposal.tag not in weights:
+        mine = of.get(proposal.tag)
+        if mine is None:
             return None
-        frame = context.frame
-        if stale := [tag for tag in weights if not frame.fresh(tag)]:
-            return refuse(proposal, "halfspace", f"'{stale[0]}' is not fresh and good")
-        before, after, size = 0.0, 0.0, abs(config.most)
-        for tag, weight in weights.items():
-            stands = context.moving.get(tag, frame[tag]) if tag not in context.batch else frame[tag]
-            goes = context.batch.get(tag, stands)
-            before, after, size = (
-                before + weight * stands,
-                after + weight * goes,
-                size + abs(weight * goes) + abs(weight * stands),
-            )
-        now = context.now(proposal)
-        if after <= config.most or after <= before or proposal.value == now:
+        if judged[0] is not context:
+            judged[:] = [context, shares(context)]
+        found, stale = judged[1]
+        if stale and (blind := [stale[i] for i in mine if i in stale]):
+            return refuse(proposal, "halfspace", f"'{blind[0]}' is not fresh and good")
+        tightest = min(mine, key=found.__getitem__)
+        share, now = found[tightest], context.now(proposal)
+        if share == 1.0 or proposal.value == now:
             return None
-        share = max(0.0, (config.most - MARGIN * size - before) / (after - before))
         value = now + share * (proposal.value - now)
-        return narrow(proposal, min(value, now), max(value, now), "halfspace", text)
+        return narrow(proposal, min(value, now), max(value, now), "halfspace", texts[tightest])
 
     return rule
+
+
+def _text(config: HalfspaceConfig) -> str:
+    return " + ".join(f"{weight:g} {tag}" for tag, weight in sorted(config.weights.items())) + f" <= {config.most:g}"

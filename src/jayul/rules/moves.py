@@ -21,13 +21,13 @@ class MovesConfig(Moved, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def moves(config: MovesConfig, setting: Setting) -> Rule:
     """Make the rule."""
     known(setting, config.tags)
+    past = history(setting, config.tags, "count")
 
     def rule(context: Context, proposal: Proposal) -> Verdict | None:
         if not config.meant(proposal) or still(context, proposal):
             return None
-        done = history(setting, context, proposal, "count")
-        if done is None:
+        if (found := past(context, proposal.tag)) is None:
             return refuse(proposal, "moves", f"unknown how '{proposal.tag}' moved before")
-        return refuse(proposal, "moves", f"at most {config.most} moves in {config.window}") if done >= config.most else None
+        return refuse(proposal, "moves", f"at most {config.most} moves in {config.window}") if found[0] >= config.most else None
 
     return rule

@@ -21,13 +21,14 @@ class RateConfig(Moved, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def rate(config: RateConfig, setting: Setting) -> Rule:
     """Make the rule."""
     known(setting, config.tags)
+    past = history(setting, config.tags, "low", "high")
 
     def rule(context: Context, proposal: Proposal) -> Verdict | None:
         if proposal.tag not in config.tags:  # the way back, too
             return None
-        low, high = (history(setting, context, proposal, what) for what in ("low", "high"))
-        if low is None or high is None:
+        if (found := past(context, proposal.tag)) is None:
             return refuse(proposal, "rate", f"unknown how '{proposal.tag}' moved before")
+        low, high = found
         return narrow(proposal, high - config.most, low + config.most, "rate", f"at most {config.most:g} in {config.window}")
 
     return rule

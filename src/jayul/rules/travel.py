@@ -21,14 +21,14 @@ class TravelConfig(Moved, frozen=True, kw_only=True, forbid_unknown_fields=True)
 def travel(config: TravelConfig, setting: Setting) -> Rule:
     """Make the rule."""
     known(setting, config.tags)
+    past = history(setting, config.tags, "travel")
 
     def rule(context: Context, proposal: Proposal) -> Verdict | None:
         if not config.meant(proposal):
             return None
-        done = history(setting, context, proposal, "travel")
-        if done is None:
+        if (found := past(context, proposal.tag)) is None:
             return refuse(proposal, "travel", f"unknown how '{proposal.tag}' moved before")
-        now, left = context.now(proposal), max(config.most - done, 0.0)
+        now, left = context.now(proposal), max(config.most - found[0], 0.0)
         return narrow(proposal, now - left, now + left, "travel", f"at most {config.most:g} of movement in {config.window}")
 
     return rule
