@@ -52,7 +52,7 @@ def test_init_run_replay_verify_status(tmp_path: Path) -> None:
     again = jayul("run", tmp_path / "my-line", "--out", out)
     assert again["head"] == done["head"]
     table = pq.read_table(out / "history")
-    assert table.num_rows == 2880 * 24
+    assert table.num_rows == 2880 * 28
     assert {"tag", "source_at", "seen_at", "value", "status", "tick"} == set(table.column_names)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -138,15 +139,15 @@ def test_a_tag_that_is_there_is_not_proposed_again_while_another_is_on_its_way()
 
 def test_a_plan_holds_all_that_is_approved_and_its_id_all_of_that():
     move = Move({"SP": 60.0, "LV": 40.0}, {"SP": 60.0, "LV": 6.0}, abort=(Limit("PV", 10.0, 30.0),))
-    plan = lay(setting(), move, {"SP": 60.0}, "because", START, START + HOUR)
+    plan = lay(setting(), move, {"SP": 60.0}, "because", frame(0), START + HOUR)
     assert (plan.by, plan.targets, plan.ramp, plan.reason) == ("p", {"SP": 60.0}, {"SP": 60.0}, "because")
     assert (plan.start, plan.expires, plan.abort) == (START, START + HOUR, (("PV", 10.0, 30.0),))
     assert plan.sealed().id == plan.id
     for other in (
-        lay(setting(), move, {"SP": 60.5}, "because", START, START + HOUR),
-        lay(setting(), move, {"SP": 60.0}, "because", START, START + HOUR + 1),
-        lay(setting(), msgspec.structs.replace(move, abort=()), {"SP": 60.0}, "because", START, START + HOUR),
-        lay(setting(name="q"), move, {"SP": 60.0}, "because", START, START + HOUR),
+        lay(setting(), move, {"SP": 60.5}, "because", frame(0), START + HOUR),
+        lay(setting(), move, {"SP": 60.0}, "because", frame(0), START + HOUR + 1),
+        lay(setting(), msgspec.structs.replace(move, abort=()), {"SP": 60.0}, "because", frame(0), START + HOUR),
+        lay(setting(name="q"), move, {"SP": 60.0}, "because", frame(0), START + HOUR),
     ):
         assert other.id != plan.id
 
@@ -428,3 +429,16 @@ def test_the_standing_data_of_each_policy_is_data():
     ]
     for _, plan in made:
         assert msgspec.json.decode(msgspec.json.encode(plan), type=type(plan)) == plan
+
+
+def test_a_plan_holds_the_band_in_which_its_approval_is_good():
+    table = TagTable([*TABLE.tags, Tag(name="spread.PV"), Tag(name="spread.LV")])
+    values = {"SP": 50.0, "LV": 30.0, "PV": 20.0, "spread.PV": 0.5, "spread.LV": 0.0}
+    move, inputs = Move({"SP": 60.0}, {"SP": 60.0}), msgspec.structs.replace(setting(), needs=("PV", "LV"))
+    plan = lay(inputs, move, {"SP": 60.0}, "because", make_frame(table, values), START + HOUR)
+    assert plan.band == (("PV", 18.5, 21.5),)
+    unknown = make_frame(table, values | {"spread.PV": math.nan})
+    assert lay(inputs, move, {"SP": 60.0}, "because", unknown, START + HOUR).band == ()
+    without = msgspec.structs.replace(move, band=0.0)
+    assert lay(inputs, without, {"SP": 60.0}, "because", make_frame(table, values), START + HOUR).band == ()
+    assert lay(inputs, move, {"SP": 60.0}, "because", frame(0), START + HOUR).band == ()

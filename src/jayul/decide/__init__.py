@@ -15,6 +15,8 @@ from jayul.core.expr import ExprError, duration
 from jayul.core.guard import HOUR
 from jayul.core.types import Frame, MovePlan, Proposal, same
 
+SPREAD = "spread"  # the model that says how far the inputs of moves spread
+
 
 class Setting(msgspec.Struct, frozen=True):
     """What a policy's factory may know: its name, its allow-list, its inputs, the period and the start (ns), chance."""
@@ -36,14 +38,21 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Move(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where to go and how fast: `target` by tag, `per_hour` by tag (the tag's unit an hour), abort limits."""
+    """Where to go and how fast: `target` by tag, `per_hour` by tag (the tag's unit an hour), abort limits.
+
+    `band`: an approval is good while every input stays within so many standard deviations of where it stood when the plan was
+    laid (0: however it moves).
+    """
 
     target: dict[str, float]
     per_hour: dict[str, float]
     effect: str = ""
     abort: tuple[Limit, ...] = ()
+    band: float = 3.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.band < float("inf"):
+            raise ValueError("'band' must not be negative")
         if lacks := sorted(self.target.keys() - self.per_hour.keys()):
             raise ValueError(f"'per_hour' lacks '{lacks[0]}'")
         if not all(rate > 0 for rate in self.per_hour.values()):
@@ -63,12 +72,21 @@ def reached(frame: Frame, targets: Mapping[str, float]) -> bool:
     return all(frame.fresh(tag) and same(frame[tag], target) for tag, target in targets.items())
 
 
-def lay(setting: Setting, move: Move, targets: dict[str, float], reason: str, start: int, expires: int) -> MovePlan:
-    """Make the move plan from a move to these targets; times in ns."""
+def lay(setting: Setting, move: Move, targets: dict[str, float], reason: str, frame: Frame, expires: int) -> MovePlan:
+    """Make the move plan from a move to these targets, laid at this frame; `expires` in ns."""
     abort = tuple((limit.tag, limit.low, limit.high) for limit in move.abort)
     targets = dict(sorted(targets.items()))  # whatever the order of the manifest: a replay reads it sorted
     ramp = {tag: move.per_hour[tag] for tag in targets}
-    return MovePlan("", setting.name, targets, ramp, reason, start, expires, abort).sealed()
+    return MovePlan(
+        "", setting.name, targets, ramp, reason, frame.at, expires, abort, _band(setting, move.band, frame)
+    ).sealed()
+
+
+def _band(setting: Setting, reach: float, frame: Frame) -> tuple[tuple[str, float, float], ...]:
+    """Return where each input may stand for an approval to be good, as far as its spread is known."""
+    known = [name for name in setting.needs if reach and frame.fresh(name) and frame.fresh(f"{SPREAD}.{name}")]
+    spreads = {name: reach * frame[f"{SPREAD}.{name}"] for name in known}
+    return tuple((name, frame[name] - sd, frame[name] + sd) for name, sd in spreads.items() if sd > 0)
 
 
 def toward(setting: Setting, move: Move, plan: MovePlan, frame: Frame) -> Sequence[Proposal]:

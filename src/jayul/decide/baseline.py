@@ -47,7 +47,7 @@ def baseline(config: BaselineConfig, setting: Setting) -> tuple[Policy, Move]:
             return _Memory(origin), ()
         if state and state.plan and frame.at <= state.plan.expires:
             return state, toward(setting, plan, state.plan, frame)
-        move = lay(setting, plan, origin, "back to the baseline set-points", frame.at, frame.at + within)
+        move = lay(setting, plan, origin, "back to the baseline set-points", frame, frame.at + within)
         return _Memory(origin, move), [move, *toward(setting, plan, move, frame)]
 
     return policy, Move(config.target, config.per_hour, abort=config.abort)

@@ -37,7 +37,7 @@ def setpoint(config: SetpointConfig, setting: Setting) -> tuple[Policy, Setpoint
             return state, toward(setting, plan, state, frame)
         reason = f"{plan.when}: move to the target" if plan.when else "move to the target"
         reason += f" ({plan.source})" if plan.source else ""
-        move = lay(setting, plan, plan.target, reason, frame.at, frame.at + within)
+        move = lay(setting, plan, plan.target, reason, frame, frame.at + within)
         return move, [move, *toward(setting, plan, move, frame)]
 
     return policy, config

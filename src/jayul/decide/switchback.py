@@ -92,7 +92,7 @@ def switchback(config: SwitchbackConfig, setting: Setting) -> tuple[Policy, Sche
             return _Memory(origin, state.block, state.plan), ()
         if state.plan is not None and state.block == block and frame.at <= state.plan.expires:
             return _Memory(origin, block, state.plan), toward(setting, plan.move, state.plan, frame)
-        move = lay(setting, plan.move, targets, f"block {block + 1}: {arm}", frame.at, end)
+        move = lay(setting, plan.move, targets, f"block {block + 1}: {arm}", frame, end)
         return _Memory(origin, block, move), [move, *toward(setting, plan.move, move, frame)]
 
     return policy, schedule(config, setting)

@@ -19,11 +19,12 @@ from jayul.core.guard import FALLBACK, HOUR, Rule
 from jayul.core.ladder import Terms
 from jayul.core.loop import Fallback, Line, Model, Seat
 from jayul.core.types import Level, Plant, Tag, TagTable
-from jayul.decide import Move
+from jayul.decide import SPREAD, Move
 from jayul.decide import Setting as PolicySetting
 from jayul.decide.switchback import Schedule
 from jayul.learn.formula import FormulaConfig, formula
 from jayul.learn.movement import MovementConfig, movement
+from jayul.learn.spread import SpreadConfig, spread
 from jayul.plant.errors import Refused, Unreachable
 from jayul.plant.files import Survey
 from jayul.plant.journal import Rewindable
@@ -296,7 +297,15 @@ def _models(manifest: Manifest, tags: TagTable, rules: Sequence[Any]) -> tuple[d
         if isinstance(config, Moved):
             watch = MovementConfig(config.tags, config.window)
             add(f"guard.rule.{i}", lambda setting, w=watch: movement(w, setting), ["guard", "rule", i])  # type: ignore[misc]
+    needs = {name for i, policy in enumerate(manifest.policies) if _moves(manifest, i) for name in policy.needs}
+    if SPREAD not in models and (there := tuple(sorted(needs & {*tags.names, *(tag.name for tag in derived)}))):
+        add(SPREAD, lambda setting: spread(SpreadConfig(there), setting), ["policy"])
     return models, derived
+
+
+def _moves(manifest: Manifest, i: int) -> bool:
+    """Say whether a policy lays move plans, so that the spread of its inputs has to be known."""
+    return issubclass(kinds.find(manifest, "policies", manifest.policies[i].kind, ["policy", i]).config, Move)
 
 
 def _unit(manifest: Manifest) -> Unit:

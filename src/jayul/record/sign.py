@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -41,7 +42,11 @@ class Signer:
         path = key_folder() / f"{name}.key"
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(path, os.urandom(32).hex().encode() + b"\n", mode=0o600)
+            own = path.with_name(f"{path.name}.{os.getpid()}")
+            write_whole(own, os.urandom(32).hex().encode() + b"\n", mode=0o600)
+            with contextlib.suppress(FileExistsError):  # another process was quicker: its key counts
+                path.hardlink_to(own)
+            own.unlink()
         try:
             return Signer(bytes.fromhex(path.read_text().strip()))
         except ValueError as error:
