@@ -42,7 +42,7 @@ def plant(sets: int) -> tuple[TagTable, tuple[str, ...]]:
     """Return a table with so many times 12 set-points, their histories and a mode."""
     names = tuple(f"SP{i}" for i in range(N * sets))
     tags = [Tag(name=name, unit="degC", low=0.0, high=100.0, max_step=5.0, writable=True) for name in names]
-    more = [Tag(name=f"{rule}.{n}.{what}") for n in names for rule, whats in HISTORY.items() for what in whats]
+    more = [Tag(name=f"{rule}.{n}.{what}") for n in names for rule, figures in HISTORY.items() for what in figures]
     return TagTable([*tags, *more, Tag(name="MODE", states={2: "RCAS"})]), names
 
 
