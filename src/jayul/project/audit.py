@@ -56,6 +56,15 @@ def audit(out: Path, wanted: Filter) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.tick)
 
 
+def transcript(ticks: Iterator[Tick]) -> list[str]:
+    """Return a run as lines of text, one for each audit line: what a golden file holds and a diff shows."""
+    lines = []
+    for e in sorted(_entries(ticks), key=lambda entry: (entry.tick, entry.kind, entry.who, entry.subject)):
+        tick = f"{e.tick}-{e.until}" if e.until > e.tick else str(e.tick)
+        lines.append(" | ".join([tick, e.kind, e.who or "-", e.subject or "-", e.what, e.why or "-"]))
+    return lines
+
+
 def _entries(ticks: Iterator[Tick]) -> Iterator[Entry]:
     open_: dict[tuple[str, str, str, str], Entry] = {}  # kind, who, tag, rule -> the run of ticks that is not over
     for decision, outcome in ticks:
