@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from jayul.core.types import SECOND, Decision, Frame, Outcome, Tag, TagTable
+from jayul.core.types import SECOND, Change, Decision, Event, Frame, Heard, Level, MovePlan, Outcome, Tag, TagTable
 from jayul.project.summary import EPISODES, Episode, Finding, Tally
 from jayul.testing import START, make_frame
 
@@ -29,7 +29,7 @@ def frame(tick: int, m: float = 0.0, dead: float = 0.0, tops: Sequence[float] = 
 
 
 def tally(frames: Sequence[Frame]) -> Tally:
-    made = Tally(TABLE, (), ())
+    made = Tally(TABLE, (), (), 60 * SECOND)
     for tick, found in enumerate(frames):
         decision = Decision(tick, found.at, bytes(32), (b"", b"", b"", b""), (), (), (), (), (), (), (), ())
         made.add(found, decision, Outcome(tick, ()))
@@ -98,7 +98,7 @@ def test_an_alarm_that_is_not_known_does_not_ring():
 
 
 def test_minutes_are_of_the_clock_and_not_ticks():
-    made = Tally(TABLE, (), ())
+    made = Tally(TABLE, (), (), 60 * SECOND)
     for tick, (minute, rung) in enumerate([(0, 0.0), (10, 1.0), (25, 1.0), (40, 0.0)]):
         found = frame(minute, rung)
         decision = Decision(tick, found.at, bytes(32), (b"", b"", b"", b""), (), (), (), (), (), (), (), ())
@@ -119,3 +119,24 @@ def test_the_longest_are_kept_in_order_of_time_and_all_are_counted():
 
 def test_a_run_without_ticks_finds_nothing():
     assert tally([]).findings() == [Finding(name, 0, 0.0, 0.0, []) for name in ("m.alarm", "dead.alarm")]
+
+
+def test_effort_counts_acts_overrides_and_hasty_approvals() -> None:
+    plan = MovePlan("", "p", {"SP": 60.0}, {"SP": 60.0}, "test", START, START + 3600 * SECOND).sealed()
+    made = Tally(TABLE, ("p",), (), 60 * SECOND)
+
+    def tick(number: int, **more) -> None:
+        at = START + number * 60 * SECOND
+        base = dict.fromkeys(("events", "plans", "verdicts", "changes", "asks", "writes", "failed"), ())
+        decision = Decision(number, at, b"", (b"", b"", b"", b""), **(base | {"levels": (Level.CONFIRM,)} | more))
+        made.add(frame(number), decision, Outcome(number, ()))
+
+    def approval(at: int, name: str) -> Heard:
+        return Heard(Event("approval", "kim", at, {"policy": "p", "plan": plan.id}, name, b"signed"))
+
+    tick(0, plans=(plan,))
+    tick(1, events=(approval(START + SECOND, "a"), approval(START + 40 * SECOND, "b")))
+    fallen = (Change("p", Level.CONFIRM, Level.ADVISE, "override"),)
+    tick(2, changes=fallen, events=(Heard(Event("note", "x", 0, {}, "mon-proof")),))
+    assert made.effort.acts == {"approval": 2}
+    assert (made.effort.overrides, made.effort.hasty_approvals, made.effort.clamped_minutes) == (1, 1, 0.0)

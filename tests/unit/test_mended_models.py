@@ -102,7 +102,7 @@ def test_pca_that_keeps_every_component_is_calm():
 def test_an_alarm_without_known_contributions_does_not_stop_the_run():
     table = TagTable([Tag(name="m.alarm", kind="derived"), Tag(name="m.top1", kind="derived", states={0: "a"})])
     decision = Decision(0, START, bytes(32), (b"",) * 4, (), (), (), (), (), (), (), ())
-    Tally(table, (), ()).add(make_frame(table, {"m.alarm": 1.0, "m.top1": np.nan}), decision, Outcome(0, ()))
+    Tally(table, (), (), 60 * SECOND).add(make_frame(table, {"m.alarm": 1.0, "m.top1": np.nan}), decision, Outcome(0, ()))
 
 
 def test_constant_of_the_name_of_the_file_tag_is_refused(tmp_path):

@@ -92,7 +92,10 @@ MODELS = {  # kind -> what it is for, what it does not see
 }
 PEERS = {"seasonal naive": N_("seasonal naive"), "mean": N_("the mean of what it learned from")}
 ARMS = {"on": N_("on"), "off": N_("off")}
-KINDS = {"signature": N_("signature"), "approval": N_("approval")}
+KINDS = {
+    "signature": N_("signature"), "approval": N_("approval"), "rejection": N_("rejection"), "demotion": N_("demotion"),
+    "limit": N_("order"), "evidence": N_("evidence"), "note": N_("note"),
+}  # fmt: skip
 STATES = {
     "settled": N_("applied"), "missed": N_("not applied"), "overridden": N_("another value stands there"), "unknown": N_("unknown"),
 }  # fmt: skip
@@ -153,6 +156,16 @@ def findings(summary: Summary) -> Table:
             instant(longest.at, summary.timezone) if longest else "–", (", ".join(longest.top) if longest else "") or "–",
         )  # fmt: skip
     return table
+
+
+def effort(s: Summary) -> str:
+    """Say in one line what the run cost its people."""
+    e, acts = s.effort, ", ".join(f"{_(KINDS.get(kind, kind))} {count}" for kind, count in sorted(s.effort.acts.items())) or "0"
+    text = _(
+        "Effort: {acts}; overrides {overrides}, alarms {alarms}, at a limit {minutes:.0f} min, approvals in under 2 s: {hasty}"
+    )
+    hasty = _("unknown") if e.hasty_approvals is None else str(e.hasty_approvals)
+    return text.format(acts=acts, overrides=e.overrides, alarms=e.alarms, minutes=e.clamped_minutes, hasty=hasty)
 
 
 def instant(at: int, zone: str) -> str:
@@ -230,6 +243,7 @@ def run(console: Console, result: Result, project: str) -> None:
     console.print()
     if s.recorded:
         console.print(_("A recording: nothing can be written to it, so Jayul may only advise."), style="yellow")
+    console.print(effort(s), highlight=False)
     for policy, level in s.level_now.items():
         lacks = s.missing.get(policy, {})
         text = ", ".join(lack(name, have, need) for name, (have, need) in lacks.items()) or _("nothing but a signature")

@@ -175,7 +175,12 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
         )
     past = _look(files, known)
     total = wired.ticks if options.ticks is None else min(options.ticks, wired.ticks)
-    tally = Tally(wired.line.table, wired.header.policies, tuple({name for seat in wired.line.seats for name in seat.needs}))
+    tally = Tally(
+        wired.line.table,
+        wired.header.policies,
+        tuple({name for seat in wired.line.seats for name in seat.needs}),
+        wired.line.period,
+    )
     history = History(out / "history") if options.history else None
 
     monitor = _monitor(wired)
@@ -301,6 +306,7 @@ def _summary(wired: Wired, tally: Tally, state: State, head: Head, total: int, s
         proof=None,
         fault=None,
         findings=tally.findings(),
+        effort=tally.effort,
         models=cards(wired, state),
         signatures_simulated=wired.manifest.people.simulated,
         recorded=isinstance(wired.plant, Recorded),

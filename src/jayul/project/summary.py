@@ -13,6 +13,8 @@ from jayul.learn.formula import CONDITION
 
 KPI = "kpi"  # the derived tag
 EPISODES = 50  # that are kept of each alarm
+HASTE = 2  # s
+CLAMPS = ("range", "limit", "between", "halfspace")  # rules by which a limit holds a move back
 
 
 class Asked(msgspec.Struct):
@@ -58,6 +60,18 @@ class Finding(msgspec.Struct, frozen=True):
     minutes: float
     share: float
     longest: list[Episode]
+
+
+class Effort(msgspec.Struct):
+    """What the run cost its people: acts by kind, overrides, minutes in which a limit held a move back (`clamped`), alarms that
+    Jayul rang, and approvals given less than `HASTE` seconds after the plan was laid (null where signatures are simulated).
+    """
+
+    acts: dict[str, int] = {}
+    overrides: int = 0
+    clamped_minutes: float = 0.0
+    alarms: int = 0
+    hasty_approvals: int | None = None
 
 
 class Arms(msgspec.Struct, frozen=True):
@@ -117,6 +131,7 @@ class Summary(msgspec.Struct, frozen=True):
     proof: Proof | None
     fault: Fault | None
     findings: list[Finding]
+    effort: Effort
     models: dict[str, Card]
     signatures_simulated: bool
     recorded: bool  # a recording: it cannot be written to
@@ -172,7 +187,8 @@ class Tally:
     the guard: outside the range, or a step from the value before that is larger than the tag allows.
     """
 
-    def __init__(self, table: TagTable, policies: tuple[str, ...], needs: tuple[str, ...]) -> None:
+    def __init__(self, table: TagTable, policies: tuple[str, ...], needs: tuple[str, ...], period: int) -> None:
+        self._period_min = period / (60 * SECOND)
         self._table, self._policies, self._needs = table, policies, needs
         self.ticks, self.breaches, self._fresh = 0, 0, 0
         self.first_at, self.last_at = 0, 0
@@ -183,6 +199,7 @@ class Tally:
         self.last: Decision | None = None
         names = [tag.name for tag in table.tags if tag.kind == "derived" and _rings(tag)]
         self._alarms = [_Alarm(table, name) for name in names]
+        self.effort, self._laid = Effort({}), dict[str, int]()
         self._has_kpi, self._kpi_sum, self._kpi_ticks = KPI in table.index, 0.0, 0
 
     def add(self, frame: Frame, decision: Decision, outcome: Outcome) -> None:
@@ -199,12 +216,31 @@ class Tally:
         for heard in decision.events:
             if heard.refused:
                 self.events_refused[heard.refused] = self.events_refused.get(heard.refused, 0) + 1
+        self._burden(decision)
         for alarm in self._alarms:
             alarm.add(frame)
         if self._has_kpi and not math.isnan(value := frame[KPI]):
             self._kpi_sum, self._kpi_ticks = self._kpi_sum + value, self._kpi_ticks + 1
         if decision.verdicts:
             self._count(frame, decision, outcome)
+
+    def _burden(self, decision: Decision) -> None:
+        """Count what the tick asked of people."""
+        effort = self.effort
+        self._laid |= {plan.id: decision.at for plan in decision.plans}
+        for heard in decision.events:
+            event = heard.event
+            if event.id.startswith("mon-"):
+                continue
+            effort.acts[event.kind] = effort.acts.get(event.kind, 0) + 1
+            if (
+                event.kind == "approval"
+                and event.signature
+                and (laid := self._laid.get(str(event.body.get("plan")))) is not None
+            ):
+                effort.hasty_approvals = (effort.hasty_approvals or 0) + (0 <= event.at - laid < HASTE * SECOND)
+        effort.overrides += sum(change.reason == "override" for change in decision.changes)
+        effort.clamped_minutes += self._period_min * any(verdict.rule in CLAMPS for verdict in decision.verdicts)
 
     def _count(self, frame: Frame, decision: Decision, outcome: Outcome) -> None:
         for i, verdict in enumerate(decision.verdicts):
@@ -236,7 +272,9 @@ class Tally:
         """Return what each alarm found; call it once, after the last tick."""
         for alarm in self._alarms:
             alarm.close(self.last_at)
-        return [alarm.finding(self.ticks) for alarm in self._alarms]
+        found = [alarm.finding(self.ticks) for alarm in self._alarms]
+        self.effort.alarms = sum(finding.episodes for finding in found)
+        return found
 
     def kpi_mean(self) -> float | None:
         """Return the mean of the KPI over the ticks at which it was known."""
