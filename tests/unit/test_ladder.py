@@ -445,3 +445,18 @@ def test_a_signature_for_confirm_or_auto_runs_out(level):
     for ticks, expired in ((3, False), (4, level >= Level.CONFIRM)):
         assert ladder.fold(Rung(level, ticks=ticks), among, True, 0, 0)[1] == ("signature-expired" if expired else "")
     assert ladder.fold(Rung(level, ticks=10**9), OPEN, True, 0, 0)[1] == ""
+
+
+def test_a_signature_may_be_good_for_a_single_tick():
+    among = replace(OPEN, signed_ticks=1)
+    assert ladder.fold(Rung(Level.AUTO, ticks=0), among, True, 0, 0)[1] == ""
+    assert ladder.fold(Rung(Level.AUTO, ticks=1), among, True, 0, 0)[1] == "signature-expired"
+
+
+def test_a_fall_by_evidence_is_dated():
+    assert hear(Rung(Level.AUTO), event("evidence", name="a", passed=False), tick=77)[0].since == 77
+
+
+def test_a_plan_that_is_not_closed_is_left_as_it_is():
+    rung = offered()
+    assert ladder.watch(rung, make_frame(DEMO_TAGS, {"SP": 50.0, "PV": 50.0}))[0] is rung
