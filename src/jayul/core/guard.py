@@ -64,7 +64,10 @@ class Context(msgspec.Struct, frozen=True):
 
     def now(self, proposal: Proposal) -> float:
         """Return the value that stands in the plant now (NaN if there is no such tag)."""
-        return self.frame[proposal.tag] if proposal.tag in self.frame.table.index else math.nan
+        try:
+            return self.frame[proposal.tag]
+        except KeyError:
+            return math.nan
 
 
 Rule: TypeAlias = Callable[[Context, Proposal], Verdict | None]
@@ -76,10 +79,11 @@ def refuse(proposal: Proposal, rule: str, reason: str) -> Verdict:
     return Verdict(proposal, None, rule, reason)
 
 
-def narrow(proposal: Proposal, low: float, high: float, rule: str, reason: str) -> Verdict | None:
-    """Narrow the asked value into [low, high]; an empty interval refuses."""
+def narrow(proposal: Proposal, low: float, high: float, rule: str, reason: str, *values: object) -> Verdict | None:
+    """Narrow the asked value into [low, high]; an empty interval refuses. `values` are put into the reason, if it is needed."""
     if low <= proposal.value <= high:
         return None
+    reason = reason.format(*values) if values else reason
     if not low <= high or math.isnan(proposal.value):
         return refuse(proposal, rule, reason)
     return Verdict(proposal, float(min(max(proposal.value, low), high)), rule, reason)

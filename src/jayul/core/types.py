@@ -98,7 +98,7 @@ class Frame:
     `value` float64 [n], `source_at` and `seen_at` int64 ns [n], `status` uint32 OPC UA code [n], `at` int ns.
     """
 
-    __slots__ = ("_fresh", "at", "seen_at", "source_at", "status", "table", "value")
+    __slots__ = ("_fresh", "_values", "at", "seen_at", "source_at", "status", "table", "value")
 
     def __init__(self, at: int, table: TagTable, value: Array, source_at: Array, seen_at: Array, status: Array) -> None:
         if not len(value) == len(source_at) == len(seen_at) == len(status) == len(table.tags):
@@ -108,10 +108,12 @@ class Frame:
         for column in (value, source_at, seen_at, status):
             column.setflags(write=False)
         self._fresh: list[bool] | None = None
+        self._values: list[float] | None = None
 
     def __getitem__(self, name: str) -> float:
-        value: float = self.value.item(self.table.index[name])
-        return value
+        if self._values is None:
+            self._values = self.value.tolist()
+        return self._values[self.table.index[name]]
 
     def fresh(self, name: str) -> bool:
         """Say whether a tag is known, good, finite, young enough and not from the future."""

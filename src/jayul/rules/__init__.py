@@ -81,7 +81,11 @@ def history(setting: Setting, tags: tuple[str, ...], *figures: str) -> Callable[
     names = {tag: [f"{setting.name}.{tag}.{figure}" for figure in figures] for tag in tags}
 
     def read(context: Context, tag: str) -> list[float] | None:
-        frame = context.frame
-        return [frame[name] for name in names[tag]] if all(map(frame.fresh, names[tag])) else None
+        found, frame = list[float](), context.frame
+        for name in names[tag]:
+            if not frame.fresh(name):
+                return None
+            found.append(frame[name])
+        return found
 
     return read

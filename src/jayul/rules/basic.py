@@ -51,7 +51,7 @@ def in_range(context: Context, proposal: Proposal) -> Verdict | None:
     tag = context.tag(proposal)
     if tag is None or tag.low is None or tag.high is None:
         return refuse(proposal, "range", "no range")
-    return narrow(proposal, tag.low, tag.high, "range", f"range {tag.low:g} to {tag.high:g} {tag.unit}")
+    return narrow(proposal, tag.low, tag.high, "range", "range {:g} to {:g} {}", tag.low, tag.high, tag.unit)
 
 
 def step(context: Context, proposal: Proposal) -> Verdict | None:
@@ -61,7 +61,7 @@ def step(context: Context, proposal: Proposal) -> Verdict | None:
         return refuse(proposal, "step", "no step limit")
     last = context.last[proposal.tag].value if proposal.tag in context.last else now
     low, high = max(now, last) - tag.max_step, min(now, last) + tag.max_step
-    return narrow(proposal, low, high, "step", f"step {tag.max_step:g} {tag.unit} from {last:g}")
+    return narrow(proposal, low, high, "step", "step {:g} {} from {:g}", tag.max_step, tag.unit, last)
 
 
 def unexpired(context: Context, proposal: Proposal) -> Verdict | None:

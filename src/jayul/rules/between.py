@@ -41,6 +41,6 @@ def between(config: BetweenConfig, setting: Setting) -> Rule:
             return refuse(proposal, "between", f"the limit '{stale[0]}' is not fresh and good")
         low = context.frame[config.low] if config.low else float("-inf")
         high = context.frame[config.high] if config.high else float("inf")
-        return narrow(proposal, low, high, "between", f"limits of the plant: {low:g} to {high:g}")
+        return narrow(proposal, low, high, "between", "limits of the plant: {:g} to {:g}", low, high)
 
     return rule

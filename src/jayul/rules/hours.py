@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -46,15 +47,19 @@ def hours(config: HoursConfig, setting: Setting) -> Rule:
     known(setting, config.tags)
     zone, begin, end = ZoneInfo(config.timezone), _minutes(config.begin), _minutes(config.end)
 
-    def rule(context: Context, proposal: Proposal) -> Verdict | None:
-        if not config.meant(proposal):
-            return None
-        now = dt.datetime.fromtimestamp(context.frame.at // SECOND, zone)
+    @functools.lru_cache(1)  # the whole batch asks at one instant
+    def outside(at: int) -> str:
+        now = dt.datetime.fromtimestamp(at // SECOND, zone)
         minute, today, yesterday = now.hour * 60 + now.minute, DAYS[now.weekday()], DAYS[now.weekday() - 1]
         if begin < end:
             inside = today in config.days and begin <= minute < end
         else:
             inside = (today in config.days and minute >= begin) or (yesterday in config.days and minute < end)
-        return None if inside else refuse(proposal, "hours", f"{now:%a %H:%M} is outside the hours for moves")
+        return "" if inside else f"{now:%a %H:%M} is outside the hours for moves"
+
+    def rule(context: Context, proposal: Proposal) -> Verdict | None:
+        if not config.meant(proposal) or not (text := outside(context.frame.at)):
+            return None
+        return refuse(proposal, "hours", text)
 
     return rule

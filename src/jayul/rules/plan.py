@@ -18,4 +18,4 @@ def within_plan(context: Context, proposal: Proposal) -> Verdict | None:
     now, target = context.now(proposal), plan.targets[proposal.tag]
     reach = plan.ramp.get(proposal.tag, 0.0) * context.period / HOUR
     low, high = max(min(now, target), now - reach), min(max(now, target), now + reach)
-    return narrow(proposal, low, high, "plan", f"plan {plan.id}: ramp to {target:g}")
+    return narrow(proposal, low, high, "plan", "plan {}: ramp to {:g}", plan.id, target)

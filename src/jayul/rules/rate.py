@@ -23,12 +23,14 @@ def rate(config: RateConfig, setting: Setting) -> Rule:
     known(setting, config.tags)
     past = history(setting, config.tags, "low", "high")
 
+    text = f"at most {config.most:g} in {config.window}"
+
     def rule(context: Context, proposal: Proposal) -> Verdict | None:
         if proposal.tag not in config.tags:  # the way back, too
             return None
         if (found := past(context, proposal.tag)) is None:
             return refuse(proposal, "rate", f"unknown how '{proposal.tag}' moved before")
         low, high = found
-        return narrow(proposal, high - config.most, low + config.most, "rate", f"at most {config.most:g} in {config.window}")
+        return narrow(proposal, high - config.most, low + config.most, "rate", text)
 
     return rule

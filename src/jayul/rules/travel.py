@@ -23,12 +23,14 @@ def travel(config: TravelConfig, setting: Setting) -> Rule:
     known(setting, config.tags)
     past = history(setting, config.tags, "travel")
 
+    text = f"at most {config.most:g} of movement in {config.window}"
+
     def rule(context: Context, proposal: Proposal) -> Verdict | None:
         if not config.meant(proposal):
             return None
         if (found := past(context, proposal.tag)) is None:
             return refuse(proposal, "travel", f"unknown how '{proposal.tag}' moved before")
         now, left = context.now(proposal), max(config.most - found[0], 0.0)
-        return narrow(proposal, now - left, now + left, "travel", f"at most {config.most:g} of movement in {config.window}")
+        return narrow(proposal, now - left, now + left, "travel", text)
 
     return rule
