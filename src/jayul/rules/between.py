@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from jayul.core.guard import Context, Rule, narrow, refuse
 from jayul.core.types import Proposal, Verdict
 from jayul.rules import For, Setting, known
@@ -9,6 +11,8 @@ from jayul.rules import For, Setting, known
 
 class BetweenConfig(For, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`low`, `high`: tags that hold the limits, in the unit of the tag that is moved. One of the two may be missing."""
+
+    portable: ClassVar[bool] = True
 
     low: str = ""
     high: str = ""
