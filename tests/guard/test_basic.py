@@ -188,6 +188,8 @@ def test_step_refuses_where_no_step_can_be_right(max_step):
         (replace(PLAN, expires=START - 1), ask(51.0, plan=PLAN.id), (None, "plan")),
         (replace(PLAN, targets={"SP": 50.5}), ask(51.0, plan=PLAN.id), (50.5, "plan")),
         (replace(PLAN, targets={"SP": 45.0}), ask(48.0, plan=PLAN.id), (49.0, "plan")),
+        (replace(PLAN, ramp={}), ask(50.0, plan=PLAN.id), None),
+        (replace(PLAN, ramp={}), ask(50.001, plan=PLAN.id), (50.0, "plan")),  # no ramp, no move
     ],
 )
 def test_within_plan(plan, proposal, expected):

@@ -36,6 +36,7 @@ from jayul.rules.orders import orders, sound
         ([order(tag="SP2", lock=True)], 99.0, None),
         ([order(tag="SP2", high=1.0), order(high=60.0)], 99.0, (60.0, "limit")),
         ([order(high=60.0)], math.nan, (None, "limit")),
+        ([order(tag="SP2", high=1.0)], math.nan, None),
     ],
 )
 def test_orders(given: list[Order], value: float, expected: Said) -> None:
@@ -78,6 +79,9 @@ def test_orders_are_named_with_who_gave_them() -> None:
         ({"low": -math.inf, "high": 1.0}, False),
         ({"low": "1"}, False),
         ({"low": True}, False),
+        ({"low": -1e300}, False),
+        ({"high": 1e300}, False),
+        ({"high": math.nextafter(1e300, 0.0)}, True),
         ({"low": None}, False),
         ({"high": [1.0]}, False),
         ({"clear": True, "of": 7}, False),

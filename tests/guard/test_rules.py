@@ -231,6 +231,18 @@ def test_every_tag_of_age_must_be_young() -> None:
     assert said(rule(wide(frame_of(ages={"LEVEL": 31 * SECOND})), ask())) == (None, "age")
 
 
+@pytest.mark.parametrize("config", [RateConfig, TravelConfig])
+@pytest.mark.parametrize("most", [5e-324, 0.5, 1.0, 1e308])
+def test_any_bound_above_zero_can_be_given(config: Callable[..., Any], most: float) -> None:
+    assert config(tags=("SP",), window="1 h", most=most).most == most
+
+
+def test_a_single_move_may_be_the_most() -> None:
+    rule = made(moves, MovesConfig(tags=("SP",), window="1 h", most=1))
+    assert rule(wide(frame_of({"r.SP.count": 0.0})), ask()) is None
+    assert said(rule(wide(frame_of({"r.SP.count": 1.0})), ask())) == (None, "moves")
+
+
 @pytest.mark.parametrize(
     "config", [RateConfig, TravelConfig, MovesConfig, DwellConfig, ModeConfig, BetweenConfig, HoursConfig, AgeConfig]
 )

@@ -118,7 +118,7 @@ def test_a_half_space_says_which_sum_it_bounds() -> None:
     rule = made(halfspace, HalfspaceConfig({"SP2": 2.0, "SP": 1.5}, 115.0))
     (verdict,) = judge(wide(), [ask(52.0)], [rule])
     assert verdict == Verdict(ask(52.0), 50.0, "halfspace", "1.5 SP + 2 SP2 <= 115")
-    (verdict,) = judge(wide(frame_of(bad="SP2")), [ask(49.0)], [rule])
+    verdict = rule(wide(frame_of(bad="SP2"), batch={"SP": 49.0}), ask(49.0))
     assert verdict == Verdict(ask(49.0), None, "halfspace", "'SP2' is not fresh and good")
 
 
@@ -129,6 +129,8 @@ def test_a_half_space_says_which_sum_it_bounds() -> None:
         ([order("Lee", high=55.5), order("Kim", low=45.0)], 55.5, "limit", "limits set by Kim, Lee: 45 to 55.5"),
         ([order("Kim", high=55.0)], 55.0, "limit", "limits set by Kim: -inf to 55"),
         ([order("Kim", low=95.0)], 95.0, "limit", "limits set by Kim: 95 to inf"),
+        ([order("Kim", clear=True), order("Lee", high=55.0)], 55.0, "limit", "limits set by Lee: -inf to 55"),
+        ([order("{Kim}", high=55.0)], 55.0, "limit", "limits set by {Kim}: -inf to 55"),
     ],
 )
 def test_orders_say_who_gave_them(given: list[Any], allowed: float | None, code: str, reason: str) -> None:

@@ -1,7 +1,7 @@
 """Half-space: a weighted sum of several tags stays below a bound, such as a shared power limit or a corner of the envelope.
 
 The whole batch is held against it: the rule allows the largest share of the asked move that ends on the bound. From outside, only
-a move that brings the sum down is allowed.
+a move that does not bring the sum further up is allowed.
 """
 
 from __future__ import annotations
