@@ -14,7 +14,7 @@ from jayul.core.guard import FALLBACK, Context, Rule, Writer, judge
 from jayul.core.types import BAD, SECOND, Event, Frame, Proposal, Tag, TagTable, Verdict
 from jayul.rules import Setting
 from jayul.rules.age import AgeConfig, age
-from jayul.rules.basic import BASIC
+from jayul.rules.basic import BASIC, PORTABLE
 from jayul.rules.between import BetweenConfig, between
 from jayul.rules.dwell import DwellConfig, dwell
 from jayul.rules.halfspace import HalfspaceConfig, halfspace
@@ -23,6 +23,7 @@ from jayul.rules.mode import ModeConfig, mode
 from jayul.rules.moves import MovesConfig, moves
 from jayul.rules.orders import orders
 from jayul.rules.rate import RateConfig, rate
+from jayul.rules.seen import BoxConfig, seen
 from jayul.rules.travel import TravelConfig, travel
 
 PROFILE = settings(derandomize=True, max_examples=200, deadline=None, database=None)
@@ -30,7 +31,7 @@ NINE = 1_767_258_000 * SECOND  # Thursday 2026-01-01, 09:00 UTC
 HOUR = 3600 * SECOND
 NAMES = ("T0", "T1", "T2", "T3")
 WRITERS = ("a", "b", FALLBACK)
-WINDOWED = ("rate", "travel", "moves", "dwell")
+WINDOWED = ("rate", "travel", "moves", "dwell", "seen")
 FIGURES = ("count", "travel", "low", "high")
 TABLE = TagTable(
     [
@@ -43,7 +44,7 @@ TABLE = TagTable(
 )
 MAKERS: dict[str, Any] = {
     "rate": rate, "travel": travel, "moves": moves, "dwell": dwell, "mode": mode, "between": between, "hours": hours, "age": age,
-    "halfspace": halfspace,
+    "seen": seen, "halfspace": halfspace,
 }  # fmt: skip
 
 tenths = st.integers(-900, 900).map(lambda n: n / 10)
@@ -59,6 +60,13 @@ CONFIGS: dict[str, st.SearchStrategy[Any]] = {
     "between": st.builds(BetweenConfig, tags=some, low=st.just("LOW"), high=st.sampled_from(["HIGH", ""])),
     "hours": st.builds(HoursConfig, tags=some, timezone=st.just("UTC"), begin=st.just("08:00"), end=st.just("16:00")),
     "age": st.builds(AgeConfig, tags=some, of=st.just(("LAB",)), most=st.just("8 h")),
+    "seen": st.builds(
+        BoxConfig,
+        tags=some,
+        watch=st.sampled_from([(), ("T0",), ("T3",)]),
+        state=st.sampled_from(["", "MODE"]),
+        margin=st.sampled_from([0.0, 0.5]),
+    ),
     "halfspace": st.builds(
         HalfspaceConfig,
         st.dictionaries(st.sampled_from(NAMES), tenths.filter(bool), min_size=1),
@@ -141,10 +149,12 @@ def breaks(kind: str, config: Any, context: Context, verdict: Verdict) -> str:
     assert value is not None
     if kind == "orders":
         return broken_order(context, tag, value)
-    spared = by == FALLBACK and kind in ("travel", "moves", "dwell", "hours")
+    spared = by == FALLBACK and kind in ("travel", "moves", "dwell", "hours", "seen")
     if kind == "halfspace" or spared or tag not in config.tags:
         return ""
     now = frame[tag]
+    if kind == "seen":
+        return outside_the_box(config, frame, tag, value)
     if kind in WINDOWED:
         needed = {"rate": ("low", "high"), "travel": ("travel",), "moves": ("count",), "dwell": ("count",)}[kind]
         if value == now and kind in ("moves", "dwell"):
@@ -169,6 +179,18 @@ def breaks(kind: str, config: Any, context: Context, verdict: Verdict) -> str:
         late = frame.at - int(frame.source_at[TABLE.index["LAB"]])
         return "" if is_fresh(frame, "LAB") and late <= 8 * HOUR else "age"
     return "" if 8 <= frame.at // HOUR % 24 < 16 else "hours"
+
+
+def outside_the_box(config: BoxConfig, frame: Frame, tag: str, value: float) -> str:
+    for name in (tag, *config.watch):
+        figures = [f"seen.{name}.{what}" for what in ("low", "high")]
+        if not all(is_fresh(frame, figure) for figure in figures):
+            return "box unknown"
+        low, high = (frame[figure] for figure in figures)
+        at, more = value if name == tag else frame[name], config.margin * (high - low)
+        if not (low - more <= at <= high + more and is_fresh(frame, name)):
+            return "outside the box"
+    return "state" if config.state and not is_fresh(frame, config.state) else ""
 
 
 def broken_order(context: Context, tag: str, value: float) -> str:
@@ -217,6 +239,26 @@ def test_the_order_of_the_rules_changes_no_allowed_value(
     first, second = judge(context, asked, rules), judge(context, asked, turned)
     assert [v.allowed for v in first] == [v.allowed for v in second]
     assert wrong(kinds, context, second) == []
+
+
+@settings(PROFILE, max_examples=400)
+@given(rule_sets(), situations())
+def test_a_portable_rule_says_the_same_where_nothing_is_derived(kinds: Set, situation: tuple[Context, list[Proposal]]) -> None:
+    context, asked = situation
+    plain = TagTable(tag for tag in TABLE.tags if "." not in tag.name)
+    here, n = context.frame, len(plain.tags)
+    there = Frame(
+        here.at, plain, here.value[:n].copy(), here.source_at[:n].copy(), here.seen_at[:n].copy(), here.status[:n].copy()
+    )
+    bare = replace(context, frame=there)
+    pairs = [(rule, rule) for rule in PORTABLE]
+    for kind, config in kinds:
+        if getattr(config, "portable", False):
+            pairs.append((MAKERS[kind](config, Setting(kind, TABLE)), MAKERS[kind](config, Setting(kind, plain))))
+    for proposal in asked:
+        for batch in ({}, {p.tag: p.value for p in asked}):
+            first, second = replace(context, batch=batch), replace(bare, batch=batch)
+            assert [one(first, proposal) for one, _ in pairs] == [other(second, proposal) for _, other in pairs]
 
 
 @PROFILE

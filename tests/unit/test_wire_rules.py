@@ -28,6 +28,7 @@ ALL = {
     "between": 'tags = ["TIC1.SP"]\nhigh = "TIC2.SP"',
     "hours": 'timezone = "UTC"\nfrom = "00:00"\nto = "01:30"',
     "age": 'of = ["TI3.PV"]\nmost = "2 min"',
+    "seen": 'tags = ["TIC2.SP"]\nwatch = ["TI3.PV"]\nstate = "TIC1.MODE"\nafter = "10 min"\nmargin = 0.5',
     "halfspace": 'weights = { "LIC1.SP" = 0.5, "TIC1.SP" = 1.0 }\nmost = 83.0',
 }
 BOTH = [
@@ -111,6 +112,7 @@ BINDING = {
     "between": 'tags = ["TIC1.SP"]\nlow = "TIC2.SP"',
     "hours": 'timezone = "UTC"\nto = "00:30"',
     "age": 'of = ["TI3.PV"]\nmost = "1 min"\n[[plant.fault]]\ntag = "TI3.PV"\nkind = "bad"\nafter = "15 min"\nlasts = "9 min"',
+    "seen": 'tags = ["TIC1.SP"]\nafter = "10 min"',
     "halfspace": 'weights = { "LIC1.PV" = 0.001, "TIC1.SP" = 1.0 }\nmost = 57.0',
 }
 

@@ -65,7 +65,8 @@ RULES = {
     "require": N_("a condition does not hold"), "batch": N_("another part of the move was refused"),
     "unit": N_("another unit"), "no-rules": N_("no rules are given"), "rate": N_("too much within the window"),
     "travel": N_("too much movement within the window"), "moves": N_("too many moves within the window"),
-    "dwell": N_("it rests after a move"), "mode": N_("the mode does not take it"), "between": N_("outside the plant's own limits"),
+    "dwell": N_("it rests after a move"), "seen": N_("outside what was seen so far"),
+    "mode": N_("the mode does not take it"), "between": N_("outside the plant's own limits"),
     "hours": N_("outside the hours for moves"), "age": N_("a value is too old"), "halfspace": N_("a shared bound"),
     "lock": N_("locked by a person"), "limit": N_("outside the limits that a person set"),
 }  # fmt: skip

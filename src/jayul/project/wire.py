@@ -22,8 +22,10 @@ from jayul.core.types import Level, Plant, Tag, TagTable
 from jayul.decide import SPREAD, Move
 from jayul.decide import Setting as PolicySetting
 from jayul.decide.switchback import Schedule
+from jayul.decide.units import converting
 from jayul.learn.formula import FormulaConfig, formula
 from jayul.learn.movement import MovementConfig, movement
+from jayul.learn.seen import SeenConfig, seen
 from jayul.learn.spread import SpreadConfig, spread
 from jayul.plant.errors import Refused, Unreachable
 from jayul.plant.files import Survey
@@ -42,6 +44,7 @@ from jayul.rules.halfspace import HalfspaceConfig, halfspaces
 from jayul.rules.orders import orders
 from jayul.rules.plan import within_plan
 from jayul.rules.require import require
+from jayul.rules.seen import BoxConfig
 
 DATA = "JAYUL_DATA"
 
@@ -297,6 +300,9 @@ def _models(manifest: Manifest, tags: TagTable, rules: Sequence[Any]) -> tuple[d
         if isinstance(config, Moved):
             watch = MovementConfig(config.tags, config.window)
             add(f"guard.rule.{i}", lambda setting, w=watch: movement(w, setting), ["guard", "rule", i])  # type: ignore[misc]
+        elif isinstance(config, BoxConfig):
+            box = SeenConfig((*config.tags, *config.watch), config.state, config.after)
+            add(f"guard.rule.{i}", lambda setting, b=box: seen(b, setting), ["guard", "rule", i])  # type: ignore[misc]
     needs = {name for i, policy in enumerate(manifest.policies) if _moves(manifest, i) for name in policy.needs}
     if SPREAD not in models and (there := tuple(sorted(needs & {*tags.names, *(tag.name for tag in derived)}))):
         add(SPREAD, lambda setting: spread(SpreadConfig(there), setting), ["policy"])
@@ -332,6 +338,7 @@ def _seat(manifest: Manifest, i: int, section: PolicySection, table: TagTable, p
     _check_move(manifest, path, section, config, table, period)
     setting = PolicySetting(section.name, section.writes, section.needs, period, clock.now(), clock.rng)
     policy, plan = factory.make(config, setting)
+    policy = converting(policy, {name: table[name].unit for name in section.writes})
     own = [*path, "ladder"] if section.ladder else ["ladder"]
     terms = _terms(manifest, own, section.ladder or manifest.ladder, period)
     return Seat(section.name, policy, plan, frozenset(section.writes), section.needs, terms)

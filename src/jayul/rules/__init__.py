@@ -8,6 +8,7 @@ that it is journalled and replayed like any other reading.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import msgspec
 
@@ -25,6 +26,10 @@ class Setting(msgspec.Struct, frozen=True):
 
 class For(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of configurations: which tags the rule is for."""
+
+    portable: ClassVar[bool] = (
+        False  # needs static data, the clock and what stands in the plant alone: can be judged anew elsewhere
+    )
 
     tags: tuple[str, ...] = ()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from jayul.core.guard import Context, Rule, refuse
 from jayul.core.types import Proposal, Verdict
 from jayul.rules import For, Setting, known, span
@@ -9,6 +11,8 @@ from jayul.rules import For, Setting, known, span
 
 class AgeConfig(For, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`of`: the tags that must be young; `most`: the largest age of their source time."""
+
+    portable: ClassVar[bool] = True
 
     of: tuple[str, ...]
     most: str

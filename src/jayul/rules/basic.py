@@ -78,4 +78,5 @@ def single(context: Context, proposal: Proposal) -> Verdict | None:
     return None
 
 
+PORTABLE: tuple[Rule, ...] = (number, allow_list, writable, unexpired, single, in_range, step)  # see `rules.For.portable`
 BASIC: tuple[Rule, ...] = (number, allow_list, writable, unexpired, inputs, single, in_range, step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from jayul.core.guard import Context, Rule, narrow, refuse
 from jayul.core.types import Proposal, Verdict
@@ -11,6 +12,8 @@ from jayul.rules import For, Setting, known
 
 class BetweenConfig(For, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`low`, `high`: tags that hold the limits, in the unit of the tag that is moved. One of the two may be missing."""
+
+    portable: ClassVar[bool] = True
 
     low: str = ""
     high: str = ""

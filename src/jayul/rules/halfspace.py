@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ MARGIN = 1e-9  # of the size of the sum: a scaled move ends so far inside, so th
 
 class HalfspaceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`weights` by tag (the unit of the sum per unit of the tag), `most`: the sum may not be larger."""
+
+    portable: ClassVar[bool] = True
 
     weights: dict[str, float]
     most: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from jayul.core.guard import Context, Rule, refuse
@@ -18,6 +18,8 @@ DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 class HoursConfig(Leave, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"begin": "from", "end": "to"}):
     """`days`, `from` and `to` (HH:MM; `to` itself is outside; past midnight if it lies before `from`), in `timezone`."""
+
+    portable: ClassVar[bool] = True
 
     timezone: str
     days: tuple[Day, ...] = DAYS

@@ -6,6 +6,8 @@ comes back starts from the value in the plant (the rule `step` counts from there
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from jayul.core.guard import Context, Rule, refuse
 from jayul.core.types import Proposal, Verdict
 from jayul.rules import For, Setting, known
@@ -13,6 +15,8 @@ from jayul.rules import For, Setting, known
 
 class ModeConfig(For, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`mode`: the tag that says it; `takes`: names of its states (or codes, where it has none) in which moves are taken."""
+
+    portable: ClassVar[bool] = True
 
     mode: str
     takes: tuple[str | int, ...]
