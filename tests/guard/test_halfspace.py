@@ -149,13 +149,13 @@ def test_the_tightest_of_many_half_spaces_decides(asked: dict[str, float], expec
         assert [v.reason for v in verdicts] == reasons
 
 
-def test_what_is_not_fresh_holds_up_only_the_half_spaces_that_it_stands_in() -> None:
-    rule = halfspaces(
-        [HalfspaceConfig({"SP": 1.0, "SP2": 1.0}, 100.0), HalfspaceConfig({"LEVEL": 1.0}, 4.0)], Setting("r", TABLE)
-    )
-    asked = [ask(51.0), ask(3.0, "LEVEL", "q")]
-    assert [v.allowed for v in judge(wide(frame_of(bad="SP2")), asked, [rule])] == [None, 3.0]
-    assert [v.allowed for v in judge(wide(frame_of(bad="LEVEL")), asked, [rule])] == [51.0, None]
+@pytest.mark.parametrize("ill", [None, math.nan, math.inf, -math.inf])
+def test_what_is_not_good_holds_up_only_the_half_spaces_that_it_stands_in(ill: float | None) -> None:
+    configs = [HalfspaceConfig({"SP": 1.0, "SP2": 1.0}, 100.0), HalfspaceConfig({"LEVEL": 1.0}, 4.0)]
+    rule, asked = halfspaces(configs, Setting("r", TABLE)), [ask(51.0), ask(3.0, "LEVEL", "q")]
+    for name, expected in (("SP2", [None, 3.0]), ("LEVEL", [51.0, None])):
+        frame = frame_of(bad=name) if ill is None else frame_of({name: ill})
+        assert [v.allowed for v in judge(wide(frame), asked, [rule])] == expected
 
 
 def test_a_move_inside_is_let_through_to_the_last_digit() -> None:

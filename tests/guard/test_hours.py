@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 
+import msgspec
 import pytest
 from situations import ask, frame_of, made, said, wide
 
 from jayul.core.types import SECOND
 from jayul.rules.hours import HoursConfig, hours
+from jayul.testing import START
 
 UTC8 = HoursConfig(timezone="UTC", days=("mon", "tue", "wed", "thu", "fri"), begin="08:00", end="16:00")
 SHIFT = HoursConfig(timezone="UTC", days=("fri",), begin="22:00", end="06:00")
@@ -87,3 +89,14 @@ def test_hours_that_never_come_are_found():
 def test_digits_that_are_none():
     with pytest.raises(ValueError, match="no time of day"):
         HoursConfig(timezone="UTC", begin="²:30")
+
+
+def test_in_a_manifest_the_times_are_called_from_and_to() -> None:
+    given = {"timezone": "UTC", "from": "08:00", "to": "16:00"}
+    assert msgspec.convert(given, HoursConfig) == HoursConfig(timezone="UTC", begin="08:00", end="16:00")
+
+
+def test_where_nothing_is_said_every_time_of_the_week_is_meant() -> None:
+    rule = made(hours, HoursConfig(timezone="UTC"))
+    for hour in range(7 * 24):
+        assert rule(wide(frame_of(at=START + hour * 3600 * SECOND)), ask()) is None

@@ -11,7 +11,7 @@ from situations import ALL, BOUNDED, PERIOD, ask, said, small
 from jayul.core import guard
 from jayul.core.guard import Context, Writer, narrow
 from jayul.core.types import TagTable, Verdict
-from jayul.rules.basic import BASIC
+from jayul.rules.basic import BASIC, PORTABLE
 from jayul.testing import make_frame
 
 
@@ -201,3 +201,8 @@ def test_who_is_unknown_may_do_nothing():
 def test_the_basic_rules_stand_in_this_order():
     names = ["number", "allow_list", "writable", "unexpired", "inputs", "single", "in_range", "step"]
     assert [rule.__name__ for rule in BASIC] == names
+    assert [rule.__name__ for rule in PORTABLE] == [name for name in names if name != "inputs"]
+
+
+def test_the_name_of_the_way_back_is_that_of_the_record():
+    assert guard.FALLBACK == "fallback"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -430,3 +431,9 @@ def test_what_counts_where_nothing_is_said():
 
 def test_refusals_that_say_not_now():
     assert ladder.WAITS == {"hours", "dwell", "moves", "mode", "lock"}
+
+
+@pytest.mark.parametrize(("config", "given"), [(Gate, {"tick": 1}), (Terms, {"gates": {}, "stale": 1})])
+def test_a_key_that_does_not_exist_is_refused(config, given):
+    with pytest.raises(msgspec.ValidationError, match="unknown field"):
+        msgspec.convert(given, config)

@@ -21,6 +21,7 @@ from jayul.rules.hours import HoursConfig, hours
 from jayul.rules.mode import ModeConfig, mode
 from jayul.rules.moves import MovesConfig, moves
 from jayul.rules.rate import RateConfig, rate
+from jayul.rules.seen import BoxConfig
 from jayul.rules.travel import TravelConfig, travel
 from jayul.testing import START, make_frame
 
@@ -241,6 +242,17 @@ def test_a_single_move_may_be_the_most() -> None:
     rule = made(moves, MovesConfig(tags=("SP",), window="1 h", most=1))
     assert rule(wide(frame_of({"r.SP.count": 0.0})), ask()) is None
     assert said(rule(wide(frame_of({"r.SP.count": 1.0})), ask())) == (None, "moves")
+
+
+@pytest.mark.parametrize(
+    ("config", "portable"),
+    [
+        (RateConfig, False), (TravelConfig, False), (MovesConfig, False), (DwellConfig, False), (BoxConfig, False),
+        (ModeConfig, True), (BetweenConfig, True), (HoursConfig, True), (AgeConfig, True), (HalfspaceConfig, True),
+    ],
+)  # fmt: skip
+def test_which_rules_can_be_judged_anew_elsewhere(config: Any, portable: bool) -> None:
+    assert config.portable is portable
 
 
 @pytest.mark.parametrize(

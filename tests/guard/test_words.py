@@ -182,6 +182,8 @@ ONE = {"tags": ("SP",), "window": "1 h"}
         (HoursConfig, {"timezone": "UTC", "days": ()}, NO_TIME),
         (HoursConfig, {"timezone": "UTC", "begin": "08:00", "end": "08:00"}, NO_TIME),
         (HoursConfig, {"timezone": "UTC", "begin": "24:00", "end": "00:00"}, NO_TIME),
+        (HoursConfig, {"timezone": "UTC", "begin": "24:00", "end": "24:00"}, NO_TIME),
+        (HoursConfig, {"timezone": "UTC", "begin": "00:00", "end": "00:00"}, NO_TIME),
         (HoursConfig, {"timezone": "Mars"}, "timezone 'Mars' is unknown; write it like 'Asia/Seoul'"),
         (HoursConfig, {"timezone": "UTC", "begin": "8"}, "'8' is no time of day; write it like '08:30'"),
         (HoursConfig, {"timezone": "UTC", "end": "24:01"}, "'24:01' is no time of day; write it like '08:30'"),

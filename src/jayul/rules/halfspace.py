@@ -61,7 +61,7 @@ def halfspaces(configs: Sequence[HalfspaceConfig], setting: Setting) -> Rule:
         """Return, for each half-space, the share of the asked move that it allows; and the tag that is not fresh, if any."""
         frame = context.frame
         stale = {i: tag for tag in tags if not frame.fresh(tag) for i in of[tag]}
-        stands = frame.value[take]
+        stands = np.nan_to_num(frame.value[take])  # a sum without such a tag is not touched by it
         for tag in place.keys() & context.moving.keys() - context.batch.keys():
             stands[place[tag]] = context.moving[tag]
         goes = stands.copy()

@@ -31,7 +31,7 @@ class HoursConfig(Leave, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError):
             raise ValueError(f"timezone '{self.timezone}' is unknown; write it like 'Asia/Seoul'") from None
-        if not self.days or _minutes(self.begin) % (24 * 60) == _minutes(self.end):
+        if not self.days or _minutes(self.begin) in (_minutes(self.end), _minutes(self.end) + 24 * 60):
             raise ValueError("'days', 'from' and 'to' leave no time at all")
 
 
