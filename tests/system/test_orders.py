@@ -230,3 +230,95 @@ def test_a_complete_run_takes_no_order(line: Plant) -> None:
     execute(line.project, line.out, Options(history=False))
     for command in (["limit", line.out, TAG, "--lock"], ["demote", line.out, "preheat"]):
         assert "complete" in line.say(*command, "--by", "Kim", code=2)["error"]
+
+
+def test_a_replaced_sensor_starts_a_new_epoch_and_takes_down_who_relies_on_it(line: Plant) -> None:
+    with (line.project / "jayul.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[[model]]\nname = "warm"\nkind = "formula"\nformula = { warm = "mean(TIC1.PV, 10 min)" }\n')
+    line.confirm()
+    assert line.on(2)[-1].levels == (3,)
+    impact = line.say("change", line.out, "--tag", "TIC1.PV")
+    assert (impact["names"], impact["policies"], impact["models"]) == (
+        ["TIC1.PV"],
+        ["preheat"],
+        ["frozen", "guard.require.0", "spread", "warm"],
+    )
+    assert line.on(1)[0].levels == (3,), "looking changes nothing"
+    line.say("change", line.out, "--tag", "TIC1.PV", "--by", "Kim", "--reason", "recalibrated")
+    decision, *_ = line.on(3)
+    assert [(c.policy, c.after, c.reason, c.by) for c in decision.changes] == [("preheat", 0, "changed", "Kim")]
+    (entry,) = line.say("audit", line.out, "--kind", "configuration")
+    assert (entry["who"], entry["why"]) == ("Kim", "recalibrated")
+    for full in (False, True):
+        assert replay(line.out, full=full).differing == 0
+
+
+def test_a_changed_manifest_is_shown_approved_and_stands_in_the_run_that_follows(line: Plant) -> None:
+    line.confirm()
+    assert line.say("change", line.out, line.project)["differences"] == []
+    path = line.project / "jayul.toml"
+    old = path.read_text(encoding="utf-8")
+    path.write_text(old.replace('{ "TIC1.SP" = 62.0 }', '{ "TIC1.SP" = 61.0 }'), encoding="utf-8")
+    found = line.say("change", line.out, line.project)
+    assert found["differences"] == [{"path": 'policy.preheat.target."TIC1.SP"', "before": 62.0, "after": 61.0}]
+    assert (found["impact"]["policies"], found["impact"]["models"]) == (["preheat"], [])
+    line.say("change", line.out, line.project, "--by", "Lee", "--reason", "less", code=2)  # an operator
+    line.say("change", line.out, line.project, "--by", "Kim", code=2)  # no reason
+    assert not (line.project / "changes").exists()
+    line.say("change", line.out, line.project, "--by", "Kim", "--reason", "less steam")
+    follows = line.out.with_name("follows")
+    execute(line.project, follows, Options(ticks=5, history=False))
+    (entry,) = line.say("audit", follows)
+    assert (entry["kind"], entry["who"], entry["why"]) == ("configuration", "Kim", "less steam")
+    assert "preheat.target" in entry["what"]
+    path.write_text(old, encoding="utf-8")  # the way back: the old run goes on, and has lost what it had earned
+    decision, *_ = line.on(2)
+    assert [(c.after, c.reason) for c in decision.changes] == [(0, "changed")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"Kim"', '"Lee"'), ('"less steam"', '"more steam"'), ('"configuration"', '"note"'), ("{", "")]
+)
+def test_an_approval_that_was_tampered_with_is_refused(old: str, new: str, line: Plant) -> None:
+    line.on(2)
+    path = line.project / "jayul.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace("62.0", "61.0"), encoding="utf-8")
+    line.say("change", line.out, line.project, "--by", "Kim", "--reason", "less steam")
+    (file,) = (line.project / "changes").iterdir()
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    line.say("check", line.project, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments"),
+    [(), ("PROJECT", "--tag", "TIC1.PV"), ("--tag", "NOWHERE"), ("--tag", "TI3.PV", "--by", "Park", "--reason", "x")],
+)
+def test_a_change_that_makes_no_sense_gets_one_line(arguments: tuple[str, ...], line: Plant) -> None:
+    line.on(2)
+    words = [str(line.project) if word == "PROJECT" else word for word in arguments]
+    line.say("change", line.out, *words, code=2)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"names": []}, {"names": ["TI3.PV"]}, {"names": "TI3.PV", "reason": "x"}, {"names": [1], "reason": "x"}]
+)
+def test_a_malformed_change_is_refused_and_recorded(body: dict[str, Any], line: Plant) -> None:
+    line.on(2)
+    inbox = SqliteInbox(line.out / "state.db")
+    inbox.put(signed(Event("configuration", "Kim", 1, body, new_id()), Signer.open("person-Kim")))
+    inbox.close()
+    assert [heard.refused for heard in line.on(1)[0].events] == ["change-malformed"]
+
+
+def test_what_stands_on_a_tag_is_found_through_models_and_sections(line: Plant) -> None:
+    line.on(2)
+    path = line.project / "jayul.toml"
+    text = path.read_text(encoding="utf-8")
+    assert 'duration = "2.0 h"' in text
+    path.write_text(text.replace('duration = "2.0 h"', 'duration = "3 h"'), encoding="utf-8")
+    assert line.say("change", line.out, line.project)["impact"]["policies"] == []
+    path.write_text(text + '\n[[guard.rule]]\nkind = "dwell"\ntags = ["TIC1.SP"]\nwindow = "2 min"\n', encoding="utf-8")
+    impact = line.say("change", line.out, line.project)["impact"]
+    assert (impact["policies"], impact["rules"]) == (["preheat"], True)

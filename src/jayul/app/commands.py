@@ -21,6 +21,7 @@ from jayul.app.texts import _
 from jayul.core.guard import HOUR
 from jayul.core.types import Event
 from jayul.project import audit as audits
+from jayul.project import impact as impacts
 from jayul.project import look, people, proof
 from jayul.project import run as running
 from jayul.project.manifest import NAME, load
@@ -310,6 +311,36 @@ def demote(
     json: Json = False,
 ) -> int:
     _handed_in(run, people.hand_in(run, None, by=by, demote=policy, reason=reason), json)
+    return 0
+
+
+@app.command(help=_("Show what a new manifest or a replaced sensor means for a run; with --by and --reason: approve it."))
+def change(
+    run: RunFolder,
+    project: Annotated[Path | None, typer.Argument(help=_("a project folder, as it is now"))] = None,
+    tag: Annotated[list[str] | None, typer.Option(help=_("a sensor that was replaced or recalibrated"))] = None,
+    by: Annotated[str, typer.Option(help=_("your name, as in [people]"))] = "",
+    reason: Annotated[str, typer.Option(help=_("why"))] = "",
+    json: Json = False,
+) -> int:
+    if (project is None) == (not tag):
+        raise running.refuse("change", N_("name a project folder, or sensors with --tag; not both"))
+    out, found = console(), impacts.compare(run, project) if project is not None else None
+    impact = found.impact if found is not None else impacts.replaced(run, tag or [])
+    records.change(out, found, impact)
+    if found is not None and not found.differences:
+        _json(json, found)
+        return 0
+    if by or reason:
+        folder = project if project is None or project.is_dir() else project.parent
+        event = impacts.approve(run, impact, by=by, reason=reason, change=found, folder=folder)
+        out.print(_("Approved by {who}: {id}.").format(who=by, id=event.id), highlight=False)
+        after = ("audit", run) if folder is None else ("run", folder, "--out", running.free(run))
+        show.following(out, show.command(*after))
+    else:
+        what = [project] if project is not None else [word for name in tag or [] for word in ("--tag", name)]
+        show.following(out, show.command("change", run, *what, "--by", "NAME", "--reason", "WHY"))
+    _json(json, found or impact)
     return 0
 
 

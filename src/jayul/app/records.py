@@ -6,12 +6,15 @@ import csv
 import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from rich.console import Console
 
 from jayul.app import show
 from jayul.app.texts import _
 from jayul.project.audit import Entry
+from jayul.project.change import MISSING, Change, Impact
 from jayul.project.look import Ladder, Standing
 
 
@@ -64,6 +67,35 @@ def audit(console: Console, out: Path, found: Sequence[Entry]) -> None:
     console.print(table)
     console.print(_("{n} lines.").format(n=len(found)), highlight=False)
     show.following(console, show.command("audit", out, "--csv", "audit.csv"))
+
+
+def change(console: Console, found: Change | None, impact: Impact) -> None:
+    """Show what differs and what loses its validity."""
+    if found is not None and not found.differences:
+        console.print(_("No difference: the manifest and the tags are those of the run."), highlight=False)
+        return
+    if found is not None:
+        table = show.columns(_("where"), _("in the run"), _("now"))
+        for difference in found.differences:
+            table.add_row(difference.path, _value(difference.before), _value(difference.after))
+        console.print(table)
+    nothing = _("none")
+    lines = {
+        _("Policies that fall to record, to climb again"): impact.policies,
+        _("Models that start afresh (a new epoch)"): impact.models,
+    }
+    for text, names in lines.items():
+        console.print(f"{text}: {', '.join(names) or nothing}", highlight=False)
+    if impact.claim:
+        console.print(_("The claim of this run does not carry over: a changed line is a new claim."), highlight=False)
+    if impact.rules:
+        console.print(_("Rules of the guard differ: have them reviewed before they are used."), highlight=False)
+    if found is not None:
+        console.print(_("The way back: the run keeps its manifest and goes on under it."), highlight=False)
+
+
+def _value(value: Any) -> str:
+    return "–" if value is MISSING else value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _reason(why: str) -> str:

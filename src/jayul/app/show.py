@@ -42,6 +42,7 @@ REASONS = {
     "evidence-against": N_("evidence turned against it"),
     "policy-failed": N_("the policy raised an error"),
     "person": N_("a person demoted it"),
+    "changed": N_("something that it relies on was changed"),
     "approval-used": N_("this approval was used before"),
     "plan-not-on-the-table": N_("no such plan is on the table"),
     "plan-closed": N_("the plan is closed"),
@@ -55,6 +56,7 @@ REASONS = {
     "situation-changed": N_("the situation is not the one that was to be approved"),
     "competence-expired": N_("this person's competence has run out"),
     "order-malformed": N_("the order cannot be understood"),
+    "change-malformed": N_("the change names nothing, or no reason"),
     "order-out-of-date": N_("a newer order of this person stands"),
 }
 RULES = {

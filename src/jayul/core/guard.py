@@ -64,10 +64,7 @@ class Context(msgspec.Struct, frozen=True):
 
     def now(self, proposal: Proposal) -> float:
         """Return the value that stands in the plant now (NaN if there is no such tag)."""
-        try:
-            return self.frame[proposal.tag]
-        except KeyError:
-            return math.nan
+        return self.frame[proposal.tag] if proposal.tag in self.frame.table.index else math.nan
 
 
 Rule: TypeAlias = Callable[[Context, Proposal], Verdict | None]
@@ -83,10 +80,8 @@ def narrow(proposal: Proposal, low: float, high: float, rule: str, reason: str, 
     """Narrow the asked value into [low, high]; an empty interval refuses. `values` are put into the reason, if it is needed."""
     if low <= proposal.value <= high:
         return None
-    reason = reason.format(*values) if values else reason
-    if not low <= high or math.isnan(proposal.value):
-        return refuse(proposal, rule, reason)
-    return Verdict(proposal, float(min(max(proposal.value, low), high)), rule, reason)
+    allowed = float(min(max(proposal.value, low), high)) if low <= high and not math.isnan(proposal.value) else None
+    return Verdict(proposal, allowed, rule, reason.format(*values) if values else reason)
 
 
 def judge(context: Context, proposals: Sequence[Proposal], rules: Sequence[Rule]) -> tuple[Verdict, ...]:

@@ -17,7 +17,7 @@ FALLS: Mapping[str, Level] = {  # reason code of a demotion -> the highest level
     **dict.fromkeys(("inputs-stale", "override", "plan-aborted", "write-partial", "write-rejected"), Level.ADVISE),
     **dict.fromkeys(("outcome-unknown", "signature-expired"), Level.ADVISE),
     **dict.fromkeys(("veto-streak", "evidence-against"), Level.SHADOW),
-    **dict.fromkeys(("policy-failed", "person"), Level.RECORD),
+    **dict.fromkeys(("policy-failed", "person", "changed"), Level.RECORD),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -112,6 +112,8 @@ def step(line: Line, state: State, frame: Frame, events: Sequence[Event]) -> tup
     models, frame, ill = derive(line, state.models, frame)
     policies, wishes, failed = propose(line, state.policies, state.rungs, frame)
     state, decision = decide(line, state, frame, events, wishes, ill + failed)
+    for event in [heard.event for heard in decision.events if heard.event.kind == "configuration" and not heard.refused]:
+        models |= affected(line, event.body["names"])[0]
     return replace(state, models=models, policies=policies), decision, frame
 
 
@@ -207,12 +209,28 @@ def _hear(line: Line, rungs: Rungs, changes: list[Change], orders: Orders, event
             return "order-out-of-date"
         orders[key] = event
         return ""
+    if event.kind == "configuration":
+        for s in line.seats:
+            if affected(line, event.body["names"])[1] & {s.name, *s.tags, *s.needs}:
+                rung, fallen = ladder.fall(rungs[s.name], tick, "changed", s.name, event.by)
+                rungs[s.name] = replace(rung, evidence={name: good for name, good in rung.evidence.items() if not good})
+                changes += fallen
     seat = next((s for s in line.seats if s.name == event.body.get("policy")), None)
     if seat is None:
-        return "" if event.kind == "note" else "unknown-policy"
+        return "" if event.kind in ("note", "configuration") else "unknown-policy"
     rungs[seat.name], changed, refused = ladder.hear(rungs[seat.name], seat.terms, event, frame, tick, seat.name)
     changes += changed
     return refused
+
+
+def affected(line: Line, names: Iterable[str]) -> tuple[Memories, set[str]]:
+    """Return the models that start afresh when tags, models or policies of these names change, and all names that are touched."""
+    afresh, names = Memories(), set(names)
+    for name, (model, fresh) in line.models.items():
+        if names & {name, *model.needs}:
+            afresh[name] = fresh
+            names |= {tag.name for tag in model.tags}
+    return afresh, names
 
 
 def _fall_back(line: Line, rungs: Rungs, last: Held, origin: Mapping[str, float], frame: Frame) -> tuple[Held, list[Proposal]]:

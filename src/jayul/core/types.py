@@ -108,11 +108,9 @@ class Frame:
         for column in (value, source_at, seen_at, status):
             column.setflags(write=False)
         self._fresh: list[bool] | None = None
-        self._values: list[float] | None = None
+        self._values: list[float] = value.tolist()
 
     def __getitem__(self, name: str) -> float:
-        if self._values is None:
-            self._values = self.value.tolist()
         return self._values[self.table.index[name]]
 
     def fresh(self, name: str) -> bool:

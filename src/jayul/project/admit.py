@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from jayul.core.types import Event
 from jayul.plant.sim.people import NAME as SIMULATED
@@ -40,6 +41,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {  # event -> roles, one of which its sen
     "signature": ("engineer",),
     "evidence": ("engineer",),
     "limit": ("operator", "engineer"),
+    "configuration": ("engineer",),
 }
 UNSIGNED = ("note", "demotion")  # the safe way needs nobody's leave
 
@@ -72,6 +74,14 @@ def admission(manifest: Manifest) -> Callable[[Event, int], str]:
                 return "order-malformed"
             if event.body.get("of", event.by) != event.by and "engineer" not in roles.get(event.by, ()):
                 return "not-authorised"
+        if event.kind == "configuration" and not _names(event.body):
+            return "change-malformed"
         return ""
 
     return admit
+
+
+def _names(body: Mapping[str, Any]) -> bool:
+    """Say whether a change names what it touches (tags, models, policies) and why."""
+    names = body.get("names")
+    return isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names) and bool(body.get("reason"))

@@ -13,9 +13,11 @@ import msgspec
 
 from jayul.core.types import Decision, Outcome
 from jayul.plant.journal import Tick
+from jayul.project.change import Approved
 from jayul.project.look import header_of
 from jayul.project.run import ticks_of
 from jayul.record.files import OsFiles
+from jayul.record.journal import Header
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -51,9 +53,17 @@ class Filter(msgspec.Struct, frozen=True):
 def audit(out: Path, wanted: Filter) -> list[Entry]:
     """Return the lines of a run in order of tick. Raises ManifestError, Corrupt."""
     files = OsFiles(out / "journal", create=False)
-    header_of(out, files)  # says so if there is no run
-    found = [entry for entry in _entries(ticks_of(files)) if wanted.lets(entry)]
+    header = header_of(out, files)
+    found = [entry for entry in (*_begin(header), *_entries(ticks_of(files))) if wanted.lets(entry)]
     return sorted(found, key=lambda entry: entry.tick)
+
+
+def _begin(header: Header) -> Iterator[Entry]:
+    """Yield the approved change that led to this run, if one did."""
+    if header.change:
+        found = msgspec.json.decode(header.change, type=Approved)
+        what = ", ".join(difference.path for difference in found.change.differences)
+        yield Entry(0, found.event.at, "configuration", found.event.by, found.change.run, what, found.event.body["reason"])
 
 
 def transcript(ticks: Iterator[Tick]) -> list[str]:

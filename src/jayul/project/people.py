@@ -35,7 +35,7 @@ def hand_in(out: Path, ask: str | None, *, by: str, reject: bool = False, demote
             raise refuse(
                 "--demote", N_("unknown policy '{name}'; there are {known}"), name=demote, known=", ".join(now.header.policies)
             )
-        return _put(out, "demotion", by, {**body, "policy": demote}, sign=False)
+        return hand_over(out, "demotion", by, {**body, "policy": demote}, sign=False)
     waiting = {f"{found.policy}:{found.subject}": found for found in now.asks}
     if ask not in waiting:
         known = ", ".join(waiting) or "-"
@@ -45,8 +45,8 @@ def hand_in(out: Path, ask: str | None, *, by: str, reject: bool = False, demote
         raise refuse("--reject", N_("only a plan is rejected; leave a level unsigned, or take the policy down with --demote"))
     body |= {"policy": found.policy}
     body |= {"level": found.subject, "since": found.since} if found.kind == "signature" else {"plan": found.subject}
-    _named(now, by)
-    return _put(out, "rejection" if reject else found.kind, by, body)
+    known_person(now, by)
+    return hand_over(out, "rejection" if reject else found.kind, by, body)
 
 
 def order(out: Path, tag: str, body: dict[str, Any], *, by: str) -> Event:
@@ -59,7 +59,7 @@ def order(out: Path, tag: str, body: dict[str, Any], *, by: str) -> Event:
     body = {"tag": tag, **body}
     if not sound(body):
         raise refuse("limit", N_("say exactly one of: limits (--low, --high, in order), --lock, --clear (with --of NAME)"))
-    _named(now, by)
+    known_person(now, by)
     people = {person.name: person.roles for person in parse_canonical(now.header.manifest).people.person}
     if body.get("of", by) not in people:
         raise refuse(
@@ -69,7 +69,7 @@ def order(out: Path, tag: str, body: dict[str, Any], *, by: str) -> Event:
         raise refuse("--of", N_("only an engineer ends another's order"))
     whose = (tag, body.get("of", by))
     standing = [event.at for event in ladder(out).orders if (event.body["tag"], event.body.get("of", event.by)) == whose]
-    return _put(
+    return hand_over(
         out, "limit", by, body, at=max([today(), *(at + 1 for at in standing)])
     )  # over one from a clock that was ahead, too
 
@@ -83,18 +83,25 @@ def _open_run(out: Path, by: str) -> Status:
     return now
 
 
-def _named(now: Status, by: str) -> None:
+def known_person(now: Status, by: str) -> None:
+    """Raise ManifestError if nobody of that name is in the run's [people]."""
+    if not by:
+        raise refuse("--by", N_("say who you are, as in [people]"))
     known = [person.name for person in parse_canonical(now.header.manifest).people.person]
     if by not in known:
         message = N_("'{name}' is not in [people] of this run; there are: {known}")
         raise refuse("--by", message, name=by, known=", ".join(known) or "-")
 
 
-def _put(out: Path, kind: Any, by: str, body: dict[str, Any], *, sign: bool = True, at: int = 0) -> Event:
+def hand_over(
+    out: Path, kind: Any, by: str, body: dict[str, Any], *, sign: bool = True, at: int = 0, put: bool = True
+) -> Event:
+    """Make an event, sign it with the person's key, and (`put`) lay it into the run's inbox."""
     event = Event(kind, by, at or today(), body, new_id())
     if sign:
         event = signed(event, Signer.open(f"person-{by}"))
-    inbox = SqliteInbox(out / "state.db")
-    inbox.put(event)
-    inbox.close()
+    if put:
+        inbox = SqliteInbox(out / "state.db")
+        inbox.put(event)
+        inbox.close()
     return event

@@ -119,13 +119,13 @@ def execute(project: Path, out: Path, options: Options) -> Result:
             what = N_("holds a run of seed {seed} and another manifest; keep it, and use --out {free}")
             if header.manifest == wired.header.manifest:
                 what = N_("holds a run of seed {seed}; use another --out, or --seed {seed}")
-            raise refuse(out, what, seed=header.seed, free=_free(out))
+            raise refuse(out, what, seed=header.seed, free=free(out))
         if header is not None and (done := read_summary(out)) and done.complete and options.ticks is None:
             return Result(done, out, "complete")
         return asyncio.run(_drive(wired, out, files, header, options))
 
 
-def _free(out: Path) -> Path:
+def free(out: Path) -> Path:
     """Return a folder beside this one that is not there yet."""
     return next(path for n in itertools.count(2) if not (path := out.with_name(f"{out.name}-{n}")).exists())
 

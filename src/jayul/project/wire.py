@@ -32,6 +32,7 @@ from jayul.plant.files import Survey
 from jayul.plant.journal import Rewindable
 from jayul.project import kinds
 from jayul.project.admit import admission, check_people
+from jayul.project.change import approved
 from jayul.project.manifest import LadderSection, Manifest, PolicySection, parse_canonical, utc
 from jayul.project.problem import N_, nearest
 from jayul.project.summary import KPI
@@ -110,7 +111,7 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
     plan = proof_plan(manifest, line)
     header = Header(
         FORMAT, __version__, manifest.project.name, seed, clock.now(), manifest.canonical, tags, names, manifest.people.simulated,
-        msgspec.json.encode(plan, order="sorted").decode() if plan else "",
+        msgspec.json.encode(plan, order="sorted").decode() if plan else "", approved(folder, manifest),
     )  # fmt: skip
     return Wired(manifest, plant, clock, line, max(1, total // period), header)
 
