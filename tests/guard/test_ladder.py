@@ -173,6 +173,7 @@ EXPECTED_FALLS = {
     "signature-expired": Level.ADVISE,
     "policy-failed": Level.RECORD,
     "person": Level.RECORD,
+    "changed": Level.RECORD,
 }
 
 

@@ -69,8 +69,7 @@ def show_unit(unit: Unit) -> str:
 def duration(text: str) -> int:
     """Read `30 s`, `10 min`, `1.5 h` or `2 d` as ns. Raises ExprError."""
     found = re.fullmatch(r"\s*(\d+\.?\d*)\s*(\w+)\s*", text)
-    ns = float(found[1]) * _PERIODS.get(found[2], 0) * SECOND if found else 0.0
-    if not 1 <= ns <= _LONGEST:
+    if not found or not 1 <= (ns := float(found[1]) * _PERIODS.get(found[2], 0) * SECOND) <= _LONGEST:
         raise ExprError(f"duration '{text}' cannot be read; write it like '30 s', '10 min' or '1.5 h'")
     return round(ns)
 
@@ -87,8 +86,7 @@ class Expr:
 
     def __init__(self, text: str, tags: TagTable) -> None:
         self.text, self._table = " ".join(text.split()), tags
-        self._windows: list[tuple[Value, int, Fold]] = []
-        self._used: list[str] = []
+        self._windows, self._used = list[tuple[Value, int, Fold]](), list[str]()
         source = re.sub(r"(\d\s*)\[([^\]\"]*)\]", r'\1["\2"]', self.text)  # units, then durations, into strings
         source = re.sub(r",\s*(\d[\d.]*\s*[^\W\d]+)\s*\)", r', "\1")', source)
         try:
