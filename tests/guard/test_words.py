@@ -211,6 +211,8 @@ def test_a_configuration_that_cannot_be_meant(config: Callable[..., Any], values
         (mode, ModeConfig(mode="GHOST", takes=(1,)), "unknown tag 'GHOST'"),
         (mode, ModeConfig(mode="MODE", takes=("RCAS", "CAS")), "'MODE' has no state 'CAS'; there are MAN, AUTO, RCAS"),
         (mode, ModeConfig(mode="MODE", takes=(3,)), "'MODE' has no state '3'; there are MAN, AUTO, RCAS"),
+        (mode, ModeConfig(mode="MODE", takes=("2",)), "'MODE' has no state '2'; there are MAN, AUTO, RCAS"),
+        (mode, ModeConfig(mode="MODE", takes=("rcas",)), "'MODE' has no state 'rcas'; there are MAN, AUTO, RCAS"),
         (mode, ModeConfig(mode="CODE", takes=("RCAS",)), "'CODE' has no state 'RCAS'; there are codes only"),
         (between, BetweenConfig(tags=("GHOST",), low="LOW"), "unknown tag 'GHOST'"),
         (between, BetweenConfig(tags=("SP",), low="GHOST"), "unknown tag 'GHOST'"),
