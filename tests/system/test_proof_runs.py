@@ -19,10 +19,10 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "tank" / "jayul.toml"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The example, its blocks cut down to six pairs."""
+    """The example, its blocks cut down to eight pairs."""
     folder = tmp_path / "project"
     folder.mkdir()
-    text = EXAMPLE.read_text(encoding="utf-8").replace("pairs = 12", "pairs = 6").replace('"84 h"', '"48 h"')
+    text = EXAMPLE.read_text(encoding="utf-8").replace("pairs = 12", "pairs = 8").replace('"84 h"', '"60 h"')
     (folder / "jayul.toml").write_text(text, encoding="utf-8")
     return folder
 
@@ -42,14 +42,17 @@ def test_a_saving_is_proven_handed_in_and_leads_to_auto_once_signed(project: Pat
     assert (done.proof.conclusion, done.level_now, done.breaches) == ("proven", {"preheat": "auto"}, 0)
     (said,) = heard(tmp_path / "out")
     assert (said.event.kind, said.event.body["passed"], said.refused) == ("evidence", True, "")
-    assert said.event.body["value"] == done.benefit["value"] == measure(tmp_path / "out").benefit[0]
+    found = measure(tmp_path / "out")
+    assert done.benefit["value"] == found.benefit[0]
+    first = next(look.pairs for look in found.looks if look.e_benefit >= 40)
+    assert said.event.body["pairs"] == first, "it is handed in as soon as a pair shows it"
     for full in (False, True):
         assert replay(tmp_path / "out", full=full).differing == 0
 
 
 def test_what_was_handed_in_does_not_depend_on_interruptions(project: Path, tmp_path: Path) -> None:
     whole = run(project, tmp_path / "whole").summary
-    over = 46 * 60  # the tick after the last block
+    over = 58 * 60  # the tick after the last block
     for ticks in (700, over - 1, over, over + 1, over + 2):
         run(project, tmp_path / "parts", ticks=ticks)
     assert run(project, tmp_path / "parts").summary.head == whole.head

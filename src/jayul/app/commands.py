@@ -16,9 +16,8 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 
 from jayul import __version__
-from jayul.app import records, show
+from jayul.app import proofs, records, show
 from jayul.app.texts import _
-from jayul.core.guard import HOUR
 from jayul.core.types import Event
 from jayul.project import audit as audits
 from jayul.project import impact as impacts
@@ -233,7 +232,7 @@ def verify(
 @app.command(help=_("Measure what the run's proof plan asks for, from its journal alone."))
 def prove(run: RunFolder, json: Json = False) -> int:
     effect = proof.measure(run)
-    show.effect(console(), run, effect, proof.plan_of(run).wash_out / HOUR)
+    proofs.effect(console(), run, effect)
     _json(json, effect)
     return 0
 

@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from jayul.app import show
+from jayul.app import proofs, show
 from jayul.app.texts import _
 from jayul.core.expr import duration
 from jayul.core.guard import HOUR
@@ -23,6 +23,7 @@ from jayul.project.proof import measure, plan_of, rows_of
 from jayul.project.run import read_summary, refuse, ticks_of
 from jayul.project.summary import KPI, Summary
 from jayul.prove import report as figures
+from jayul.prove.sequential import threshold
 from jayul.record.files import OsFiles, write_whole
 
 NOTHING = (float("nan"), float("nan"), float("nan"))
@@ -45,7 +46,9 @@ def render(out: Path, language: str) -> str:
         raise refuse(out, N_("is not complete; a report needs a complete run"))
     loader = jinja2.PackageLoader("jayul.app", "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.globals.update(_=_, show=show, conclusions=show.CONCLUSIONS, why=show.WHY, models=show.MODELS)
+    environment.globals.update(
+        _=_, show=show, proofs=proofs, conclusions=proofs.CONCLUSIONS, why=proofs.WHY, models=show.MODELS
+    )
     page = environment.get_template("report.html")
     drawn = {"forecasts": _forecasts(out, summary), **_figures(out, bool(summary.proof))}
     return page.render(s=summary, header=now.header, language=language, out=out, **drawn)
@@ -104,7 +107,7 @@ def _days(first: int, last: int, start: int, zone: ZoneInfo) -> dict[float, str]
 
 def _figures(out: Path, proven: bool) -> dict[str, Any]:
     if not proven:
-        return {"effect": None, "plan": None, "trend": Markup(_kpi_trend(out)), "forest": ""}  # noqa: S704 - our own numbers
+        return {"effect": None, "plan": None, "trend": Markup(_kpi_trend(out)), "forest": "", "evidence": ""}  # noqa: S704 - our own numbers
     files, plan, effect = OsFiles(out / "journal", create=False), plan_of(out), measure(out)
     header = header_of(out, files)
     rows = list(rows_of(files, TagTable(header.tags), plan))
@@ -113,4 +116,5 @@ def _figures(out: Path, proven: bool) -> dict[str, Any]:
     values = [float(np.mean(part[:, 1])) for part in parts]
     trend = figures.trend(effect, hours, values, plan.unit, header.start)
     forest = figures.forest(effect, plan.kpi, plan.unit)
-    return {"effect": effect, "plan": plan, "trend": Markup(trend), "forest": Markup(forest)}  # noqa: S704 - our own numbers
+    drawn = {"trend": trend, "forest": forest, "evidence": figures.evidence(effect, threshold(plan.confidence))}
+    return {"effect": effect, "plan": plan, **{name: Markup(svg) for name, svg in drawn.items()}}  # noqa: S704 - our own numbers

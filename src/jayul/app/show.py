@@ -24,7 +24,6 @@ from jayul.project.problem import N_, Problem
 from jayul.project.run import Result
 from jayul.project.summary import Summary
 from jayul.project.wire import Wired
-from jayul.prove.effect import Effect
 from jayul.record.verify import Report
 
 LEVELS = {
@@ -72,13 +71,6 @@ RULES = {
     "hours": N_("outside the hours for moves"), "age": N_("a value is too old"), "halfspace": N_("a shared bound"),
     "lock": N_("locked by a person"), "limit": N_("outside the limits that a person set"),
 }  # fmt: skip
-CONCLUSIONS = {
-    "proven": N_("proven"), "not proven": N_("not proven"), "worse": N_("worse"), "confounded": N_("confounded"),
-    "void": N_("void"),
-}  # fmt: skip
-WHY = {
-    "commissioning": N_("commissioning"), "too few ticks": N_("too few ticks left"), "not in its arm": N_("not where its arm says"),
-}  # fmt: skip
 MODELS = {  # kind -> what it is for, what it does not see
     "pca": (
         N_("rings when the tags no longer move together as they did while it learned, and names the largest contributions"),
@@ -94,7 +86,6 @@ MODELS = {  # kind -> what it is for, what it does not see
     ),
 }
 PEERS = {"seasonal naive": N_("seasonal naive"), "mean": N_("the mean of what it learned from")}
-ARMS = {"on": N_("on"), "off": N_("off")}
 KINDS = {
     "signature": N_("signature"), "approval": N_("approval"), "rejection": N_("rejection"), "demotion": N_("demotion"),
     "limit": N_("order"), "evidence": N_("evidence"), "note": N_("note"),
@@ -257,7 +248,9 @@ def run(console: Console, result: Result, project: str) -> None:
         text = _(REASONS.get(reason, reason))
         console.print(_("Events refused: {count} ({reason})").format(count=count, reason=text), highlight=False)
     if s.proof:
-        proof(console, s)
+        from jayul.app import proofs  # it stands on this page
+
+        proofs.proof(console, s)
     elif s.kpi:
         text = _("{kpi}: {mean} {unit} on average. Benefit: unknown (not measured; a proof needs a plan fixed in advance)")
         mean = _("unknown") if s.kpi["mean"] is None else number(s.kpi["mean"])
@@ -266,72 +259,6 @@ def run(console: Console, result: Result, project: str) -> None:
     following(
         console, command("verify", result.out) if s.complete else command("run", project, "--out", result.out, "--seed", s.seed)
     )
-
-
-def proof(console: Console, s: Summary) -> None:
-    """Show what the proof plan gave."""
-    kpi, benefit, outside, blocks = s.kpi, s.benefit, s.limit_minutes, s.blocks
-    if s.proof is None or kpi is None or benefit is None or outside is None or blocks is None:
-        return
-    if s.fault:
-        text = _("{fault}, known because the plant is simulated: not found")
-        if s.fault.found_after_min is not None:
-            text = _("{fault}, known because the plant is simulated: found after {minutes} min; largest contributions: {top}")
-        minutes = number(s.fault.found_after_min)
-        console.print(text.format(fault=s.fault.tag, minutes=minutes, top=", ".join(s.fault.top)), highlight=False)
-    if s.production:
-        text = _("Production on {on}, off {off}").format(on=number(s.production.on), off=number(s.production.off))
-        console.print(text, highlight=False)
-    if s.quality:
-        console.print(
-            _("Quality on {on}, off {off}").format(on=number(s.quality.on), off=number(s.quality.off)), highlight=False
-        )
-    text = _("Minutes outside a limit: on {on}, off {off}; blocks that count: on {b_on}, off {b_off}")
-    words = {"on": number(outside.on), "off": number(outside.off), "b_on": number(blocks.on), "b_off": number(blocks.off)}
-    console.print(text.format(**words), highlight=False)
-    if benefit["value"] is not None:
-        text = _("{kpi}: off {off}, on {on} {unit}; benefit {value:.1f} % (interval {low:.1f} to {high:.1f} %)")
-        values = {key: benefit[key] for key in ("value", "low", "high")}
-        line = text.format(kpi=kpi["name"], off=number(kpi["baseline"]), on=number(kpi["active"]), unit=kpi["unit"], **values)
-        console.print(line, style="bold", highlight=False)
-    _conclusion(console, s.proof.conclusion, s.proof.reasons)
-
-
-def _conclusion(console: Console, conclusion: str, reasons: Sequence[str]) -> None:
-    console.print(_("Conclusion: {conclusion}").format(conclusion=_(CONCLUSIONS[conclusion])), style="bold", highlight=False)
-    for reason in reasons:
-        console.print(_("Because: {reason}").format(reason=reason), highlight=False)
-
-
-def effect(console: Console, out: Path, e: Effect, wash_out: float) -> None:
-    """Show an effect block by block; `wash_out` in h."""
-    table = columns(_("block"), _("arm"), _("ticks used"), _("mean"), _("left out because"), right=[0, 2, 3])
-    for block in e.blocks:
-        why = _(WHY[block.left_out]) if block.left_out else "–"
-        table.add_row(str(block.number + 1), _(ARMS[block.arm]), str(block.used), number(block.means["kpi"]), why)
-    console.print(table)
-    if e.benefit and e.p_exact is not None:
-        text = _(
-            "Benefit {value:.2f} %, interval {low:.2f} to {high:.2f} %, exact test p = {p:.4f}, {pairs} of {planned} pairs"
-        )
-        values = {"value": e.benefit[0], "low": e.benefit[1], "high": e.benefit[2], "p": e.p_exact}
-        console.print(text.format(**values, pairs=e.pairs, planned=e.pairs_planned), highlight=False)
-    if text := settling(e, wash_out):
-        console.print(text, highlight=False)
-    _conclusion(console, e.conclusion, e.reasons)
-    following(console, command("verify", out))
-
-
-def settling(e: Effect, wash_out: float) -> str:
-    """Say how long the KPI took to settle in the commissioning blocks, beside the wash-out (h); empty if there are none."""
-    first = [b for b in e.blocks if b.left_out == "commissioning"]
-    found = [f"{_(ARMS[b.arm])} {_('unknown') if b.settled is None else f'{b.settled:.1f} h'}" for b in first]
-    if not found:
-        return ""
-    text = _("Commissioning: the KPI settled after {hours}; the wash-out is {wash_out} h.")
-    text = text.format(hours=", ".join(found), wash_out=number(wash_out))
-    slow = any(b.settled is not None and b.settled > wash_out for b in e.blocks)
-    return text + (" " + _("That is longer than the wash-out: part of the way there may be counted.") if slow else "")
 
 
 def lack(name: str, have: float, need: float) -> str:

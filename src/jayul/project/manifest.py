@@ -72,12 +72,13 @@ class ProofSection(_Section, frozen=True):
     """`[proof]`: how the benefit of a policy with an arm schedule is measured; fixed in the journal before the first tick.
 
     `production` must stay at least `production_ratio` of off, `quality` within `quality_within`; `limits` may not be outside
-    for longer; `drivers` must not differ between the arms. After each switch `wash_out` is left out; while the tag `alarm` is 1,
-    and `recover` after it, ticks are left out in both arms. The first `commissioning` blocks are left out.
+    for longer; `drivers` must not differ between the arms. After each switch `wash_out` is left out (empty: what the
+    `commissioning` blocks find); while the tag `alarm` is 1, and `recover` after it, ticks are left out in both arms. The first
+    `commissioning` blocks are left out. `twin`: a derived tag that says what the KPI would be without the policy.
     """
 
     policy: str
-    wash_out: str
+    wash_out: str = ""
     commissioning: int = 0
     production: str = ""
     production_ratio: float = 0.99
@@ -89,6 +90,8 @@ class ProofSection(_Section, frozen=True):
     recover: str = "1 ms"
     least: float = 0.5
     confidence: float = 0.95
+    twin: str = ""
+    coverage_gap: float = 0.1
 
 
 class GuardSection(_Section, frozen=True):

@@ -1,4 +1,7 @@
-"""The proof's monitor: once the last block is over it hands in what came of the plan, as evidence or, without one, as a note.
+"""The proof's monitor: after each pair of blocks it hands in what came of the plan so far, as evidence where it is news.
+
+"proven" and "worse" are evidence as soon as a pair shows them, and so is a "proven" that no longer holds (a constraint was broken);
+whatever else the last pair leaves is a note.
 
 It is an inbox that sees every finished tick. What it says depends on the journalled ticks alone, so a run comes out the same
 however often it is interrupted. It speaks from within this process only: its ids cannot come by the inbox file.
@@ -7,6 +10,7 @@ however often it is interrupted. It speaks from within this process only: its id
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,7 +28,7 @@ EVIDENCE = "proven"  # the name that a gate asks for
 def tags_of(plan: Plan) -> tuple[str, ...]:
     """Return the tags that a plan needs, sorted."""
     names = {plan.kpi, *plan.targets, *plan.drivers, *(h.tag for h in plan.held), *(limit.tag for limit in plan.limits)}
-    return tuple(sorted(names | ({plan.alarm} if plan.alarm else set())))
+    return tuple(sorted(names | set(filter(None, (plan.alarm, plan.twin)))))
 
 
 class Rows:
@@ -52,25 +56,34 @@ class ProofMonitor:
 
     def __init__(self, plan: Plan, kept: TagTable, period: int) -> None:
         self._plan, self._period, self._rows = plan, period, Rows(plan, kept)
-        self._said, self._over = False, False
+        self._said, self._judged = "", 0
+        self._ends = (*plan.starts[plan.commissioning + 2 :: 2], plan.end)  # of the pairs
 
     def add(self, decision: Decision) -> None:
         """Take one finished tick."""
-        self._said = self._said or any(heard.event.id == ID for heard in decision.events)
-        self._over = decision.at >= self._plan.end
-        if not self._over:
+        for heard in decision.events:
+            if heard.event.by == NAME:
+                self._said = str(heard.event.body.get("conclusion", ""))
+        if decision.at < self._plan.end:
             self._rows.add(decision)
 
-    def drain(self, at: int, last: Decision | None) -> Sequence[Event]:  # noqa: ARG002 - the shape of an inbox
-        """Return the one event, in the tick after the last block."""
-        if self._said or not self._over:
+    def drain(self, at: int, last: Decision | None) -> Sequence[Event]:
+        """Return an event in the tick after a pair, if its conclusion is news; after the last pair in any case."""
+        over = bisect_right(self._ends, last.at) if last is not None else 0
+        if over == self._judged:
             return ()
+        self._judged = over
         effect = judge(self._plan, blocks_of(self._plan, self._rows, self._period))
-        return [Event("evidence" if effect.conclusion in ("proven", "worse") else "note", NAME, at, self._body(effect), ID)]
+        conclusion, done = effect.conclusion, over == len(self._ends)
+        if conclusion == self._said or not (done or {conclusion, self._said} & {"proven", "worse"}):
+            return ()
+        evidence = bool({conclusion, self._said} & {"proven", "worse"})
+        return [Event("evidence" if evidence else "note", NAME, at, self._body(effect), f"{ID}-{over}")]
 
     def _body(self, effect: Effect) -> dict[str, Any]:
         value, low, high = effect.benefit or (None, None, None)
         return {
             "policy": self._plan.policy, "name": EVIDENCE, "passed": effect.conclusion == "proven", "value": value, "low": low,
             "high": high, "unit": "%", "conclusion": effect.conclusion, "reasons": list(effect.reasons), "plan": effect.plan,
+            "pairs": effect.pairs,
         }  # fmt: skip

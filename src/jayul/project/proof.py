@@ -21,7 +21,7 @@ from jayul.prove.effect import Effect, blocks_of, judge
 from jayul.prove.plan import Plan
 from jayul.record.files import OsFiles
 
-DESIGN = "coin-ordered pairs of on/off blocks, t on pair differences and exact randomisation test"
+DESIGN = "coin-ordered pairs of on/off blocks, exact e-process on pair differences, anytime interval"
 
 
 @runtime_checkable
@@ -87,7 +87,8 @@ def _proof(effect: Effect) -> Proof:
     for block in effect.blocks:
         if block.left_out:
             why[block.left_out] = why.get(block.left_out, 0) + 1
-    return Proof(effect.conclusion, effect.reasons, effect.absolute, effect.p_exact, why, effect.plan)
+    return Proof(effect.conclusion, effect.reasons, effect.absolute, effect.p_exact, why, effect.plan,
+                 effect.looks[-1].e_benefit if effect.looks else None, effect.more_hours)  # fmt: skip
 
 
 def _fault(out: Path, project: Path, seed: int, alarm: str) -> Fault | None:

@@ -61,6 +61,16 @@ TEMPLATES = (
     N_("compare two numbers at a time, and join with 'and': {text}"),
     N_("'{what}' is not allowed here: {text}"),
     N_("'{what}' is not understood; there are abs(x) and, as in mean(x, 10 min), {known}: {text}"),
+    # proof
+    N_("fewer than two pairs count"),
+    N_("the KPI did not settle within a commissioning block: the wash-out is unknown"),
+    N_("carry-over: the difference still changes within the blocks; use longer blocks and a longer wash-out"),
+    N_("differs between the arms: {tag}"),
+    N_("the share of ticks that count differs between the arms by {gap} points"),
+    N_("it costs more than it saves"),
+    N_("not held: {tag}"),
+    N_("more minutes outside a limit than off"),
+    N_("the coin alone could have done it: e-value {have}, needed {need}"),
     # models, policies, rules
     N_("'{key}' names no tag"),
     N_("'{key}' names no state"),

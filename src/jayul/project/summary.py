@@ -82,14 +82,19 @@ class Arms(msgspec.Struct, frozen=True):
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """How the conclusion came about: reasons, benefit in the KPI's unit with its interval, exact test, blocks left out, plan."""
+    """How the conclusion came about: reasons, benefit in the KPI's unit with its interval, exact test, blocks left out, plan.
+
+    `e_value`: largest so far for a benefit; `more_hours`: plant hours until an effect like this one would be shown.
+    """
 
     conclusion: str
     reasons: tuple[str, ...]
-    absolute: tuple[float, float, float] | None
+    absolute: tuple[float, float | None, float | None] | None
     p_exact: float | None
     left_out: dict[str, int]
     plan: str
+    e_value: float | None = None
+    more_hours: float | None = None
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -37,6 +37,7 @@ from jayul.project.manifest import LadderSection, Manifest, PolicySection, parse
 from jayul.project.problem import N_, nearest
 from jayul.project.summary import KPI
 from jayul.prove.plan import Held, Plan
+from jayul.prove.sequential import floor
 from jayul.record.journal import FORMAT, Header
 from jayul.rules import Moved
 from jayul.rules import Setting as RuleSetting
@@ -187,6 +188,7 @@ def _proof_tags(manifest: Manifest, table: TagTable) -> set[str]:
     if manifest.kpi is None:
         manifest.fail(["proof"], N_("needs a [kpi]"))
     found = {"production": (proof.production,), "quality": (proof.quality,), "drivers": proof.drivers, "alarm": (proof.alarm,)}
+    found["twin"] = (proof.twin,)
     found["limits"] = tuple(limit.tag for limit in proof.limits)
     for key, names in found.items():
         for name in filter(None, names):
@@ -206,7 +208,22 @@ def proof_plan(manifest: Manifest, line: Line) -> Plan | None:
         manifest.fail(
             ["proof", "policy"], N_("'{name}' is no policy with an arm schedule (kind switchback)"), name=proof.policy
         )
-    wash_out, later = manifest.span(["proof", "wash_out"], proof.wash_out), schedule.arms[proof.commissioning :]
+    wash_out = manifest.span(["proof", "wash_out"], proof.wash_out) if proof.wash_out else 0
+    later = schedule.arms[proof.commissioning :]
+    if not wash_out and proof.commissioning < 2:
+        message = N_("without 'wash_out' it takes two commissioning blocks, one each way, to find it")
+        manifest.fail(["proof", "commissioning"], message)
+    if schedule.move.arms:
+        message = N_(
+            "the order of the arms is given, not drawn by a coin, so nothing can be shown; use 'pairs' instead of 'arms'"
+        )
+        manifest.fail(["proof", "policy"], message)
+    if not 0.5 <= proof.confidence < 1:
+        manifest.fail(["proof", "confidence"], N_("must lie between 0.5 and 1"))
+    if len(later) // 2 < (least := floor(proof.confidence)):
+        message = N_("{pairs} pairs can never show anything at {confidence} %: it takes at least {least}")
+        what = {"pairs": str(len(later) // 2), "confidence": f"{100 * proof.confidence:g}", "least": str(least)}
+        manifest.fail(["proof"], message, **what)
     if wash_out >= schedule.end - schedule.starts[-1]:
         manifest.fail(["proof", "wash_out"], N_("is not shorter than a block"))
     if not later or len(later) % 2 or any({a, b} != {"on", "off"} for a, b in zip(later[::2], later[1::2], strict=True)):
@@ -216,7 +233,7 @@ def proof_plan(manifest: Manifest, line: Line) -> Plan | None:
     return Plan(
         proof.policy, KPI, manifest.kpi.unit, schedule.move.target, schedule.starts, schedule.arms, schedule.end,
         proof.commissioning, wash_out, proof.alarm, manifest.span(["proof", "recover"], proof.recover), proof.least,
-        proof.confidence, tuple(held), proof.limits, proof.drivers,
+        proof.confidence, tuple(held), proof.limits, proof.drivers, proof.twin, proof.coverage_gap,
     )  # fmt: skip
 
 

@@ -1,25 +1,29 @@
 """The effect of a policy from randomised on/off blocks, and the conclusion that may be drawn from it.
 
-Unit of analysis is the pair of blocks, so the interval is honest about autocorrelation within a block: Student's t on the pair
-differences (off - on), and beside it the exact randomisation test of the coin that ordered each pair (Fisher 1935), which holds
-whatever the distribution. "Proven" needs both, every constraint held, and no driver that differs between the arms.
+Unit of analysis is the pair of blocks. The conclusion stands on the e-process of the coin that ordered each pair (`sequential`): it
+holds whatever the distribution and the autocorrelation, and however often one looked. "Proven" also needs every constraint held, no
+driver and no coverage that differs between the arms, and a difference that no longer changes within the blocks (carry-over). Beside
+it, for readers who know them: Student's t on the pair differences at the end, the exact randomisation test (Fisher 1935), HAC.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 
-from jayul.prove.plan import Arm, Held, Limit, Plan
+from jayul.prove.plan import SLOWER, Arm, Held, Limit, Plan
+from jayul.prove.sequential import Look, looks, pairs_needed, threshold
 
 Conclusion = Literal["proven", "not proven", "worse", "confounded", "void"]
 EXACT = 14  # pairs up to which every order of the coins is tried; beyond, the sign test
 DRIVER_LEVEL = 0.01
+CARRIED_LEVEL = 0.001
+CARRIED = 0.25  # share of the difference that may change between the halves of the blocks
 
 
 class Row(NamedTuple):
@@ -42,23 +46,29 @@ class Block(msgspec.Struct, frozen=True):
     outside: dict[str, float]  # minutes outside each limit, wash-out included
     left_out: str = ""
     settled: float | None = None  # h from the switch until the KPI had settled; of commissioning blocks, if it did
+    hourly: tuple[float, ...] = ()  # means of the KPI over each hour that counts
+    halves: tuple[float, float] = (math.nan, math.nan)  # means of what is compared over the first and second half that counts
 
 
 Couple: TypeAlias = tuple[Block, Block]  # off, on
+Interval: TypeAlias = tuple[float, float | None, float | None]  # value, low, high
 
 
 class Effect(msgspec.Struct, frozen=True):
     """What came of a plan. `benefit` is (off - on) in percent of off, with its interval; `absolute` the same in the KPI's unit.
 
-    `p_exact` is the two-sided randomisation test. `reasons` say why the conclusion is not "proven".
+    The interval is that of the e-process: good at every look; an end is None where it is not bounded. `looks`: what could be
+    said after each pair. `beside`: other estimates (value, low, high) by method; `p_exact`: the two-sided randomisation test.
+    `more_hours`: plant hours until this effect would be shown, if it goes on like this (None: unknown, or not in reach).
+    `wash_out` in h, as it was used. `reasons` say why the conclusion is not "proven".
     """
 
     conclusion: Conclusion
     reasons: tuple[str, ...]
     kpi_on: float
     kpi_off: float
-    benefit: tuple[float, float, float] | None
-    absolute: tuple[float, float, float] | None
+    benefit: Interval | None
+    absolute: Interval | None
     p_exact: float | None
     pairs: int
     pairs_planned: int
@@ -66,48 +76,64 @@ class Effect(msgspec.Struct, frozen=True):
     limit_minutes: dict[str, float]
     blocks: tuple[Block, ...]
     plan: str  # digest
+    looks: tuple[Look, ...] = ()
+    beside: dict[str, Interval] = {}
+    more_hours: float | None = None
+    wash_out: float = 0.0
 
 
 def blocks_of(plan: Plan, rows: Iterable[Row], period: int) -> list[Block]:
-    """Cut rows into the plan's blocks and apply the plan's rules. `period` in ns."""
-    tags = {plan.kpi, *(h.tag for h in plan.held), *plan.drivers}
-    ends = (*plan.starts[1:], plan.end)
-    held: list[list[Row]] = [[] for _ in plan.starts]
-    quiet_from = 0
-    usable: set[int] = set()
+    """Cut rows into the plan's blocks and apply the plan's rules. `period` in ns. Blocks without a row are left out at the end."""
+    ends, held = (*plan.starts[1:], plan.end), [list[Row]() for _ in plan.starts]
     for row in rows:
         number = int(np.searchsorted(plan.starts, row.at, side="right")) - 1
-        if number < 0 or row.at >= plan.end:
-            continue
-        held[number].append(row)
-        settled = row.at >= plan.starts[number] + plan.wash_out
-        if plan.alarm and row.values[plan.alarm] == 1.0 and settled:
-            quiet_from = row.at + plan.recover
-        if settled and row.at >= quiet_from and not math.isnan(row.values[plan.kpi]):
-            usable.add(row.at)
-    found = []
+        if number >= 0 and row.at < plan.end:
+            held[number].append(row)
+    settled = [_settling(plan.kpi, block) for block in held[: plan.commissioning]]
+    wash_out = wash_out_of(plan, settled)
+    quiet_from, found = 0, list[Block]()
     for i, (arm, block) in enumerate(zip(plan.arms, held, strict=True)):
-        after = [row for row in block if row.at >= plan.starts[i] + plan.wash_out]
-        used = [row for row in after if row.at in usable]
-        planned = (ends[i] - plan.starts[i] - plan.wash_out) / period
-        means = {tag: _mean([row.values[tag] for row in used]) for tag in sorted(tags)}
+        used = []
+        for row in block:
+            if row.at < plan.starts[i] + wash_out:
+                continue
+            if plan.alarm and row.values[plan.alarm] == 1.0:
+                quiet_from = row.at + plan.recover
+            if row.at >= quiet_from and not math.isnan(row.values[plan.kpi]):
+                used.append(row)
+        planned = (ends[i] - plan.starts[i] - wash_out) / period
+        means = {tag: _mean([row.values[tag] for row in used]) for tag in sorted(_tags(plan))}
         outside = {limit.tag: _outside(limit, block) * period / 60e9 for limit in plan.limits}
-        took = _settling(plan.kpi, block) if i < plan.commissioning else None
+        left_out = _why_not(plan, i, arm, used, planned)
         found.append(
-            Block(
-                i,
-                arm,
-                plan.starts[i],
-                ends[i],
-                len(block),
-                len(used),
-                means,
-                outside,
-                _why_not(plan, i, arm, used, planned),
-                took,
-            )
-        )
+            Block(i, arm, plan.starts[i], ends[i], len(block), len(used), means, outside, left_out,
+                  settled[i] if i < plan.commissioning else None, _hourly(plan.kpi, used), _halves(plan, used))
+        )  # fmt: skip
     return found
+
+
+def _tags(plan: Plan) -> set[str]:
+    return {plan.kpi, *(held.tag for held in plan.held), *plan.drivers, *([plan.twin] if plan.twin else [])}
+
+
+def _halves(plan: Plan, rows: list[Row]) -> tuple[float, float]:
+    values = [row.values[plan.kpi] - (row.values[plan.twin] if plan.twin else 0.0) for row in rows]
+    return _mean(values[: len(values) // 2]), _mean(values[len(values) // 2 :])
+
+
+def wash_out_of(plan: Plan, settled: Sequence[float | None]) -> int:
+    """Return the wash-out in ns: the plan's, or what commissioning found (h); without anything found half a block."""
+    if plan.wash_out or not plan.starts:
+        return plan.wash_out
+    known, block = [hours for hours in settled if hours is not None], (plan.end - plan.starts[0]) // len(plan.starts)
+    return int(SLOWER * max(known) * 3.6e12) if known else block // 2
+
+
+def _hourly(kpi: str, rows: list[Row]) -> tuple[float, ...]:
+    hours: dict[int, list[float]] = {}
+    for row in rows:
+        hours.setdefault(row.at // 3_600_000_000_000, []).append(row.values[kpi])
+    return tuple(_mean(values) for values in hours.values())
 
 
 def _settling(kpi: str, rows: list[Row]) -> float | None:
@@ -148,37 +174,74 @@ def _mean(values: list[float]) -> float:
 
 
 def judge(plan: Plan, blocks: list[Block]) -> Effect:
-    """Draw the conclusion that the plan allows."""
-    after = blocks[plan.commissioning :]
+    """Draw the conclusion that the plan allows; blocks that have not been (no tick) are not judged."""
+    after = [block for block in blocks[plan.commissioning :] if block.ticks]
     couples = _pairs(after)
     good = [(off, on) for off, on in couples if not off.left_out and not on.left_out]
-    differences = np.array([off.means[plan.kpi] - on.means[plan.kpi] for off, on in good])
+    differences = np.array([_kpi(plan, off) - _kpi(plan, on) for off, on in good])
     off_mean = _mean([off.means[plan.kpi] for off, _ in good])
     on_mean = _mean([on.means[plan.kpi] for _, on in good])
     held = {
         h.tag: {arm: _mean([pair[k].means[h.tag] for pair in good]) for k, arm in enumerate(("off", "on"))} for h in plan.held
     }
     minutes = {arm: sum(sum(b.outside.values()) for b in after if b.arm == arm) for arm in ("off", "on")}
-    absolute = _interval(differences, plan.confidence)
-    percent = [100 * part / off_mean for part in absolute] if absolute and off_mean else None
-    benefit = (percent[0], percent[1], percent[2]) if percent else None
-    exact = _exact(differences)
-    conclusion, reasons = _conclude(plan, good, absolute, exact, held, minutes)
+    seen = looks(differences, plan.confidence)
+    absolute: Interval | None = (seen[-1].mean, seen[-1].low, seen[-1].high) if len(seen) > 1 else None
+    benefit = _percent(absolute, off_mean)
+    conclusion, reasons = _conclude(plan, blocks, couples, good, seen, held, minutes)
+    settled = [block.settled for block in blocks[: plan.commissioning]]
     return Effect(
-        conclusion,
-        reasons,
-        on_mean,
-        off_mean,
-        benefit,
-        absolute,
-        exact,
-        len(good),
-        len(couples),
-        held,
-        minutes,
-        tuple(blocks),
-        plan.digest(),
+        conclusion, reasons, on_mean, off_mean, benefit, absolute, _exact(differences), len(good), len(couples), held, minutes,
+        tuple(blocks), plan.digest(), seen, _beside(plan, good, differences),
+        _more_hours(plan, differences, conclusion), wash_out_of(plan, settled) / 3.6e12,
+    )  # fmt: skip
+
+
+def _kpi(plan: Plan, block: Block) -> float:
+    return block.means[plan.kpi] - (block.means[plan.twin] if plan.twin else 0.0)
+
+
+def _percent(absolute: Interval | None, off: float) -> Interval | None:
+    if absolute is None or not off > 0:
+        return None
+    value, low, high = absolute
+    return 100 * value / off, None if low is None else 100 * low / off, None if high is None else 100 * high / off
+
+
+def _more_hours(plan: Plan, differences: np.ndarray, conclusion: str) -> float | None:
+    """Return in how many plant hours an effect like this one would be shown, with power 0.8."""
+    if conclusion != "not proven" or len(differences) < 2 or not differences.mean() > 0:
+        return None
+    spread = float(differences.std(ddof=1))
+    needed = pairs_needed(round(float(differences.mean()) / spread, 2) if spread else 100.0, 0.8, plan.confidence)
+    if needed is None or needed <= len(differences):
+        return None
+    return (needed - len(differences)) * 2 * (plan.end - plan.starts[0]) / len(plan.starts) / 3.6e12
+
+
+def _beside(plan: Plan, good: list[Couple], differences: np.ndarray) -> dict[str, Interval]:
+    """Return what other methods say: Student's t on pairs, and HAC (Newey and West 1987) on hourly means as if arms were given."""
+    found = {"t": interval} if (interval := _interval(differences, plan.confidence)) else {}
+    if plan.twin or not good:
+        return found
+    hours = [(block.start, block.arm == "on", value) for pair in good for block in pair for value in block.hourly]
+    hours.sort(key=lambda hour: hour[0])
+    on, value = np.array([h[1] for h in hours], dtype=float), np.array([h[2] for h in hours])
+    if len(value) < 10 or not 0 < on.mean() < 1:
+        return found
+    part, residual = on - on.mean(), value - np.where(on == 1.0, value[on == 1.0].mean(), value[on == 0.0].mean())
+    score, lags = part * residual, int(4 * (len(value) / 100) ** (2 / 9))  # the usual rule
+    variance = float(score @ score)
+    for lag in range(1, lags + 1):
+        variance += 2.0 * (1 - lag / (lags + 1)) * float(score[lag:] @ score[:-lag])
+    from scipy import stats
+
+    estimate, error = (
+        float(value[on == 0.0].mean() - value[on == 1.0].mean()),
+        math.sqrt(max(variance, 0.0)) / float(part @ part),
     )
+    reach = float(stats.norm.ppf(0.5 + plan.confidence / 2)) * error
+    return found | {"HAC": (estimate, estimate - reach, estimate + reach)}
 
 
 def _pairs(blocks: list[Block]) -> list[Couple]:
@@ -186,7 +249,7 @@ def _pairs(blocks: list[Block]) -> list[Couple]:
     return [(off, on) for off, on in couples]
 
 
-def _interval(differences: np.ndarray, confidence: float) -> tuple[float, float, float] | None:
+def _interval(differences: np.ndarray, confidence: float) -> Interval | None:
     if len(differences) < 2:
         return None
     from scipy import stats  # here and below: it takes long to load, and few commands need it
@@ -210,25 +273,48 @@ def _exact(differences: np.ndarray) -> float | None:
 
 
 def _conclude(
-    plan: Plan, good: list[Couple], absolute: tuple[float, float, float] | None, exact: float | None,
+    plan: Plan, blocks: list[Block], couples: list[Couple], good: list[Couple], seen: tuple[Look, ...],
     held: dict[str, dict[str, float]], minutes: dict[str, float],
 ) -> tuple[Conclusion, tuple[str, ...]]:  # fmt: skip
-    if absolute is None or exact is None:
+    settled, bound = [block.settled for block in blocks[: plan.commissioning]], threshold(plan.confidence)
+    if len(seen) < 2:
         return "void", ("fewer than two pairs count",)
+    if plan.wash_out == 0 and all(hours is None for hours in settled):
+        return "void", ("the KPI did not settle within a commissioning block: the wash-out is unknown",)
+    if _carries_over(good):
+        return "void", ("carry-over: the difference still changes within the blocks; use longer blocks and a longer wash-out",)
     reasons = [f"differs between the arms: {tag}" for tag in plan.drivers if _differs(tag, good)]
+    if (gap := _coverage_gap(couples)) > plan.coverage_gap:
+        reasons.append(f"the share of ticks that count differs between the arms by {100 * gap:.0f} points")
     if reasons:
         return "confounded", tuple(reasons)
-    sure = exact <= 1 - plan.confidence
-    if absolute[2] < 0 and sure:
-        return "worse", ("the interval lies below zero",)
+    if seen[-1].e_harm >= bound:
+        return "worse", ("it costs more than it saves",)
     reasons = [f"not held: {h.tag}" for h in plan.held if not _is_held(h, held[h.tag])]
     if minutes["on"] > minutes["off"]:
         reasons.append("more minutes outside a limit than off")
-    if absolute[1] <= 0:
-        reasons.append("the interval reaches zero")
-    if not sure:
-        reasons.append("the coin alone could have done it")
+    if seen[-1].e_benefit < bound:
+        reasons.append(f"the coin alone could have done it: e-value {seen[-1].e_benefit:.1f}, needed {bound:.0f}")
     return ("not proven" if reasons else "proven"), tuple(reasons)
+
+
+def _carries_over(good: list[Couple]) -> bool:
+    """Say whether the difference in the first half of the blocks is clearly another one than in the second half."""
+    halves = np.array([[off.halves[k] - on.halves[k] for k in (0, 1)] for off, on in good])
+    if len(halves) < 4 or not np.isfinite(halves).all():
+        return False
+    change = halves[:, 0] - halves[:, 1]
+    if abs(change.mean()) <= CARRIED * abs(halves.mean()) or np.ptp(change) == 0:
+        return bool(abs(change.mean()) > CARRIED * abs(halves.mean()) > 0)
+    from scipy import stats
+
+    return float(stats.ttest_1samp(change, 0.0).pvalue) < CARRIED_LEVEL
+
+
+def _coverage_gap(couples: list[Couple]) -> float:
+    """Return how far the arms differ in the share of ticks that count, over all pairs, those left out included."""
+    share = [sum(pair[k].used for pair in couples) / max(sum(pair[k].ticks for pair in couples), 1) for k in (0, 1)]
+    return abs(share[0] - share[1])
 
 
 def _is_held(held: Held, means: dict[str, float]) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 Arm = Literal["on", "off"]
+SLOWER = 1.25  # a wash-out that is found is so many times the longest settling time
 
 
 class Held(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,6 +33,9 @@ class Plan(msgspec.Struct, frozen=True):
     Blocks are pairs in the order of `arms`; the first `commissioning` blocks are left out. After every switch `wash_out` is left
     out. Ticks while `alarm` is on, and `recover` after it, are left out in both arms. A block with less than `least` of its
     settled ticks left, or that did not stand where its arm says, is left out together with its pair.
+    `wash_out` 0: it is found by the commissioning blocks, `SLOWER` times the longest settling, and fixed with them.
+    `twin`: a derived tag, journalled at each tick, that says what the KPI would be without the policy; what is compared is then
+    KPI - twin. `coverage_gap`: largest difference between the arms in the share of ticks that count.
     """
 
     policy: str
@@ -50,6 +54,8 @@ class Plan(msgspec.Struct, frozen=True):
     held: tuple[Held, ...] = ()
     limits: tuple[Limit, ...] = ()
     drivers: tuple[str, ...] = ()  # must not differ between the arms: else the comparison is confounded
+    twin: str = ""
+    coverage_gap: float = 0.1
 
     def digest(self) -> str:
         """Return the SHA-256 of the plan, hexadecimal."""

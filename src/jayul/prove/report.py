@@ -102,7 +102,7 @@ def forest(effect: Effect, kpi: str, unit: str) -> str:
     good = [value for value, left_out in rows if not left_out]
     if effect.absolute is None or not good:
         return ""
-    ends = [*good, *effect.absolute, 0.0]
+    ends = [*good, *(end for end in effect.absolute if end is not None), 0.0]
     low, high = min(ends), max(ends)
     low, high = low - 0.08 * (high - low), high + 0.08 * (high - low)
     fx, ox = _scale(low, high, WIDTH, PAD, flip=False)
@@ -121,7 +121,34 @@ def forest(effect: Effect, kpi: str, unit: str) -> str:
         if not math.isnan(value):
             parts.append(f'<circle cx="{value * fx + ox:.1f}" cy="{y:.1f}" r="5" class="{"hollow" if left_out else "dot"}"/>')
     mean, least, most = effect.absolute
+    least, most = low if least is None else least, high if most is None else most
     y = PAD + ROW * (len(rows) + 1.2)
     parts.append(f'<line x1="{least * fx + ox:.1f}" y1="{y}" x2="{most * fx + ox:.1f}" y2="{y}" class="interval"/>')
     parts.append(f'<circle cx="{mean * fx + ox:.1f}" cy="{y}" r="7" class="dot"/>')
+    return "".join([*parts, "</svg>"])
+
+
+def evidence(effect: Effect, bound: float) -> str:
+    """Draw the e-values for a benefit and for harm after each pair, on a logarithmic scale, and the one that proves."""
+    if not effect.looks:
+        return ""
+    rows = [(look.e_benefit, look.e_harm) for look in effect.looks]
+    values = [math.log10(max(value, 1e-3)) for row in rows for value in row] + [math.log10(bound), 0.0]
+    low, high = min(values) - 0.2, max(values) + 0.2
+    fx, ox = _scale(0.5, len(rows) + 0.5, WIDTH, PAD, flip=False)
+    fy, oy = _scale(low, high, HEIGHT, PAD, flip=True)
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="figure">']
+    for power in range(math.ceil(low), math.floor(high) + 1):
+        y = fy * power + oy
+        parts.append(f'<line x1="{PAD}" y1="{y:.1f}" x2="{WIDTH - PAD}" y2="{y:.1f}" class="grid"/>')
+        parts.append(f'<text x="{PAD - 6}" y="{y + 4:.1f}" class="tick end">{10.0**power:g}</text>')
+    y = fy * math.log10(bound) + oy
+    parts.append(f'<line x1="{PAD}" y1="{y:.1f}" x2="{WIDTH - PAD}" y2="{y:.1f}" class="bound"/>')
+    for k, kind in ((1, "median"), (0, "line")):
+        points = " ".join(
+            f"{(i + 1) * fx + ox:.1f},{math.log10(max(row[k], 1e-3)) * fy + oy:.1f}" for i, row in enumerate(rows)
+        )
+        parts.append(f'<polyline points="{points}" class="{kind}"/>')
+    marks = range(1, len(rows) + 1, max(1, len(rows) // 12))
+    parts += [f'<text x="{i * fx + ox:.1f}" y="{HEIGHT - PAD + 18}" class="tick middle">{i}</text>' for i in marks]
     return "".join([*parts, "</svg>"])

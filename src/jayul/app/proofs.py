@@ -1,0 +1,121 @@
+"""What a person sees of a proof: the conclusion and why, blocks, e-value, settling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from jayul.app import show
+from jayul.app.texts import _
+from jayul.project.problem import N_
+from jayul.project.said import template_of
+from jayul.project.summary import Summary
+from jayul.prove.effect import Effect
+
+CONCLUSIONS = {
+    "proven": N_("proven"), "not proven": N_("not proven"), "worse": N_("worse"), "confounded": N_("confounded"),
+    "void": N_("void"),
+}  # fmt: skip
+BESIDE = {"t": N_("Student's t on the pairs, one look"), "HAC": N_("HAC (Newey and West) on hourly means, one look")}
+WHY = {
+    "commissioning": N_("commissioning"), "too few ticks": N_("too few ticks left"), "not in its arm": N_("not where its arm says"),
+}  # fmt: skip
+ARMS = {"on": N_("on"), "off": N_("off")}
+
+
+def proof(console: Console, s: Summary) -> None:
+    """Show what the proof plan gave."""
+    kpi, benefit, outside, blocks = s.kpi, s.benefit, s.limit_minutes, s.blocks
+    if s.proof is None or kpi is None or benefit is None or outside is None or blocks is None:
+        return
+    if s.fault:
+        text = _("{fault}, known because the plant is simulated: not found")
+        if s.fault.found_after_min is not None:
+            text = _("{fault}, known because the plant is simulated: found after {minutes} min; largest contributions: {top}")
+        minutes = show.number(s.fault.found_after_min)
+        console.print(text.format(fault=s.fault.tag, minutes=minutes, top=", ".join(s.fault.top)), highlight=False)
+    if s.production:
+        text = _("Production on {on}, off {off}").format(on=show.number(s.production.on), off=show.number(s.production.off))
+        console.print(text, highlight=False)
+    if s.quality:
+        console.print(
+            _("Quality on {on}, off {off}").format(on=show.number(s.quality.on), off=show.number(s.quality.off)),
+            highlight=False,
+        )
+    text = _("Minutes outside a limit: on {on}, off {off}; blocks that count: on {b_on}, off {b_off}")
+    words = {
+        "on": show.number(outside.on),
+        "off": show.number(outside.off),
+        "b_on": show.number(blocks.on),
+        "b_off": show.number(blocks.off),
+    }
+    console.print(text.format(**words), highlight=False)
+    if benefit["value"] is not None:
+        text = _("{kpi}: off {off}, on {on} {unit}; benefit {value:.1f} % (interval {interval} %)")
+        values = {"value": benefit["value"], "interval": interval(benefit["low"], benefit["high"])}
+        line = text.format(
+            kpi=kpi["name"], off=show.number(kpi["baseline"]), on=show.number(kpi["active"]), unit=kpi["unit"], **values
+        )
+        console.print(line, style="bold", highlight=False)
+    _conclusion(console, s.proof.conclusion, s.proof.reasons)
+
+
+def reason(text: str) -> str:
+    """Return a reason of the proof in the language of the reader."""
+    template, values = template_of(text)
+    return _(template).format(**values)
+
+
+def interval(low: float | None, high: float | None, digits: int = 1) -> str:
+    """Return an interval as text; an end that is not bounded is infinite."""
+    ends = ["–∞" if low is None else f"{low:.{digits}f}", "∞" if high is None else f"{high:.{digits}f}"]
+    return _("{low} to {high}").format(low=ends[0], high=ends[1])
+
+
+def looked(e_value: float | None, more_hours: float | None) -> str:
+    """Say how sure the coin makes it, and how much longer it would take; empty if nothing was judged."""
+    if e_value is None:
+        return ""
+    text = _("Largest e-value for a benefit: {value} (1 / e is the most that chance alone gives, however often one looks).")
+    text = text.format(value=show.number(e_value))
+    more = _("If it goes on like this, about {hours} h of plant more would show it.")
+    return text if more_hours is None else f"{text} {more.format(hours=show.number(more_hours))}"
+
+
+def _conclusion(console: Console, conclusion: str, reasons: Sequence[str]) -> None:
+    console.print(_("Conclusion: {conclusion}").format(conclusion=_(CONCLUSIONS[conclusion])), style="bold", highlight=False)
+    for text in reasons:
+        console.print(_("Because: {reason}").format(reason=reason(text)), highlight=False)
+
+
+def effect(console: Console, out: Path, e: Effect) -> None:
+    """Show an effect block by block."""
+    table = show.columns(_("block"), _("arm"), _("ticks used"), _("mean"), _("left out because"), right=[0, 2, 3])
+    for block in e.blocks:
+        why = _(WHY[block.left_out]) if block.left_out else "–"
+        table.add_row(str(block.number + 1), _(ARMS[block.arm]), str(block.used), show.number(block.means["kpi"]), why)
+    console.print(table)
+    if e.benefit and e.p_exact is not None:
+        text = _("Benefit {value:.2f} %, interval {interval} %, exact test p = {p:.4f}, {pairs} of {planned} pairs")
+        values = {"value": e.benefit[0], "interval": interval(e.benefit[1], e.benefit[2], 2), "p": e.p_exact}
+        console.print(text.format(**values, pairs=e.pairs, planned=e.pairs_planned), highlight=False)
+    if text := looked(e.looks[-1].e_benefit if e.looks else None, e.more_hours):
+        console.print(text, highlight=False)
+    if text := settling(e):
+        console.print(text, highlight=False)
+    _conclusion(console, e.conclusion, e.reasons)
+    show.following(console, show.command("verify", out))
+
+
+def settling(e: Effect) -> str:
+    """Say how long the KPI took to settle in the commissioning blocks, beside the wash-out; empty if there are none."""
+    first = [b for b in e.blocks if b.left_out == "commissioning"]
+    found = [f"{_(ARMS[b.arm])} {_('unknown') if b.settled is None else f'{b.settled:.1f} h'}" for b in first]
+    if not found:
+        return ""
+    text = _("Commissioning: the KPI settled after {hours}; the wash-out is {wash_out} h.")
+    text = text.format(hours=", ".join(found), wash_out=show.number(e.wash_out))
+    slow = any(b.settled is not None and b.settled > e.wash_out for b in e.blocks)
+    return text + (" " + _("That is longer than the wash-out: part of the way there may be counted.") if slow else "")
