@@ -7,7 +7,7 @@ same data: Student's t on single values as if they were independent, HAC t, an a
 
 false_verdicts: proven or worse in so many replays without any effect, a look every hour. coverage_fixed: smallest and largest
 coverage of the fixed-horizon interval at effects 0, 1, 2, 5 %. ever_excluded: largest share of replays in which the anytime
-interval ever excludes the truth. hours_naive: plant hours to show 1 % with power 0.8 by the best raw block design of a declared grid.
+interval ever excludes the truth. hours_naive: plant hours to show 1 % with power 0.8 by the best raw design of a declared grid.
 hours_ours: by the e-process on pairs less the estimated twin. ratio: of the two; ratio_wrong_twin: with drivers 15 % wrong.
 confounded: wrongly proven, by confounder. carry_over: what short strictly alternating blocks say, over the truth.
 """
