@@ -1,6 +1,7 @@
 """How often is the proof wrong, how wide is it, and how many plant hours does it take? On heated tanks whose truth is known.
 
     python benchmarks/proof.py --json --seed 0 [--quick]
+    python benchmarks/proof.py --tep --json --seed 0    # the Tennessee Eastman plant instead: see `proof_tep`
 
 Blocks of 4 h, 2 h wash-out, order of each pair by coin; heavy, switching disturbances (see `tank_bank`). In the same run, on the
 same data: Student's t on single values as if they were independent, HAC t, an asymptotic confidence sequence, group-sequential t.
@@ -42,7 +43,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="an eighth of the replays")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    parser.add_argument("--tep", action="store_true", help="the Tennessee Eastman plant (extra 'tep' and a C compiler)")
+    parser.add_argument("--threads", type=int, default=2, help="with --tep")
     args = parser.parse_args()
+    if args.tep:
+        import proof_tep
+
+        proof_tep.main(args.seed, args.json, args.threads)
+        return
     share, begun = 8 if args.quick else 1, time.perf_counter()
     rng = np.random.default_rng(args.seed)
     truth = {effect: long_run(rng, effect, 400 // share) for effect in EFFECTS}
