@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +13,8 @@ from jayul.project.problem import N_
 from jayul.project.said import template_of
 from jayul.project.summary import Summary
 from jayul.prove.effect import Effect
+from jayul.prove.plan import Plan
+from jayul.prove.sequential import floor, pairs_needed
 
 CONCLUSIONS = {
     "proven": N_("proven"), "not proven": N_("not proven"), "worse": N_("worse"), "confounded": N_("confounded"),
@@ -88,6 +90,23 @@ def _conclusion(console: Console, conclusion: str, reasons: Sequence[str]) -> No
     console.print(_("Conclusion: {conclusion}").format(conclusion=_(CONCLUSIONS[conclusion])), style="bold", highlight=False)
     for text in reasons:
         console.print(_("Because: {reason}").format(reason=reason(text)), highlight=False)
+
+
+def planned(console: Console, plan: Plan, shifts: Mapping[str, float]) -> None:
+    """Show what a proof plan will take, and how far the drivers of its twin answer to the policy (standard deviations)."""
+    pairs, block = (len(plan.arms) - plan.commissioning) // 2, (plan.end - plan.starts[0]) / len(plan.starts) / 3.6e12
+    text = _("Proof: {pairs} pairs of blocks of {block} h, {hours} h of plant; nothing shows before {least} pairs ({first} h).")
+    least = floor(plan.confidence)
+    hours = {"hours": show.number(len(plan.starts) * block), "first": show.number((plan.commissioning + 2 * least) * block)}
+    console.print(text.format(pairs=pairs, block=show.number(block), least=least, **hours), highlight=False)
+    ratios = [(ratio, pairs_needed(ratio)) for ratio in (0.5, 1.0, 2.0, 4.0)]
+    powers = ", ".join(f"{ratio:g}: {needed}" for ratio, needed in ratios if needed)
+    text = _("Pairs to show an effect with power 0.8, by its size in standard deviations of a pair's difference: {powers}")
+    console.print(text.format(powers=powers), highlight=False)
+    if shifts:
+        said = ", ".join(f"{tag} {shift:.3f}" for tag, shift in shifts.items())
+        text = _("Twin: its drivers move by {shifts} standard deviations when the policy acts.")
+        console.print(text.format(shifts=said), highlight=False)
 
 
 def effect(console: Console, out: Path, e: Effect) -> None:

@@ -74,6 +74,9 @@ TEMPLATES = (
     # models, policies, rules
     N_("'{key}' names no tag"),
     N_("'{key}' names no state"),
+    N_("'formula' is a condition, not a number"),
+    N_("there is no twin of '{name}'; there are {known}"),
+    N_("'{name}' is no input of the twin; there are {known}"),
     N_("'target' stands among 'tags': it would explain itself"),
     N_("'{tag}' has no state '{name}'; there are {known}"),
     N_("'{tag}' is in {unit}, '{other}' in {others}"),

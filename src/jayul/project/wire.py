@@ -30,6 +30,7 @@ from jayul.learn.spread import SpreadConfig, spread
 from jayul.plant.errors import Refused, Unreachable
 from jayul.plant.files import Survey
 from jayul.plant.journal import Rewindable
+from jayul.plant.sim.twins import TWINS
 from jayul.project import kinds
 from jayul.project.admit import admission, check_people
 from jayul.project.change import approved
@@ -290,7 +291,7 @@ def _models(manifest: Manifest, tags: TagTable, rules: Sequence[Any]) -> tuple[d
         if name in models:
             manifest.fail(path, N_("the name '{name}' is taken; give each model its own"), name=name)
         try:
-            model = make(learn.Setting(name, TagTable([*tags.tags, *derived])))
+            model = make(learn.Setting(name, TagTable([*tags.tags, *derived]), TWINS))
             TagTable([*tags.tags, *derived, *model.tags])
         except (ExprError, ValueError) as error:
             manifest.fail(path, "{text}", text=_hint(manifest, str(error), [*tags.names, *(tag.name for tag in derived)]))

@@ -89,7 +89,7 @@ def blocks_of(plan: Plan, rows: Iterable[Row], period: int) -> list[Block]:
         number = int(np.searchsorted(plan.starts, row.at, side="right")) - 1
         if number >= 0 and row.at < plan.end:
             held[number].append(row)
-    settled = [_settling(plan.kpi, block) for block in held[: plan.commissioning]]
+    settled = [_settling(plan, block) for block in held[: plan.commissioning]]
     wash_out = wash_out_of(plan, settled)
     quiet_from, found = 0, list[Block]()
     for i, (arm, block) in enumerate(zip(plan.arms, held, strict=True)):
@@ -99,7 +99,7 @@ def blocks_of(plan: Plan, rows: Iterable[Row], period: int) -> list[Block]:
                 continue
             if plan.alarm and row.values[plan.alarm] == 1.0:
                 quiet_from = row.at + plan.recover
-            if row.at >= quiet_from and not math.isnan(row.values[plan.kpi]):
+            if row.at >= quiet_from and not math.isnan(_compared(plan, row)):
                 used.append(row)
         planned = (ends[i] - plan.starts[i] - wash_out) / period
         means = {tag: _mean([row.values[tag] for row in used]) for tag in sorted(_tags(plan))}
@@ -117,7 +117,7 @@ def _tags(plan: Plan) -> set[str]:
 
 
 def _halves(plan: Plan, rows: list[Row]) -> tuple[float, float]:
-    values = [row.values[plan.kpi] - (row.values[plan.twin] if plan.twin else 0.0) for row in rows]
+    values = [_compared(plan, row) for row in rows]
     return _mean(values[: len(values) // 2]), _mean(values[len(values) // 2 :])
 
 
@@ -136,13 +136,17 @@ def _hourly(kpi: str, rows: list[Row]) -> tuple[float, ...]:
     return tuple(_mean(values) for values in hours.values())
 
 
-def _settling(kpi: str, rows: list[Row]) -> float | None:
-    """Return after how many hours the smoothed KPI stays as close to its last value as it is in the last quarter of the block.
+def _compared(plan: Plan, row: Row) -> float:
+    return row.values[plan.kpi] - (row.values[plan.twin] if plan.twin else 0.0)
+
+
+def _settling(plan: Plan, rows: list[Row]) -> float | None:
+    """Return after how many hours the smoothed KPI (less its twin) stays as close to its last value as in the last quarter.
 
     Close: within three standard deviations of the last quarter; None if it is not that close before the last quarter begins.
     """
     width = max(len(rows) // 20, 1)
-    values = np.array([row.values[kpi] for row in rows])
+    values = np.array([_compared(plan, row) for row in rows])
     if len(values) < 40 or np.isnan(values).any():
         return None
     smooth = np.convolve(values, np.full(width, 1 / width), mode="valid")
