@@ -20,6 +20,7 @@ CONCLUSIONS = {
     "proven": N_("proven"), "not proven": N_("not proven"), "worse": N_("worse"), "confounded": N_("confounded"),
     "void": N_("void"),
 }  # fmt: skip
+STANDING = {"holds": N_("holds"), "decayed": N_("has decayed"), "worse": N_("has turned into harm"), "unknown": N_("unknown")}
 BESIDE = {"t": N_("Student's t on the pairs, one look"), "HAC": N_("HAC (Newey and West) on hourly means, one look")}
 WHY = {
     "commissioning": N_("commissioning"), "too few ticks": N_("too few ticks left"), "not in its arm": N_("not where its arm says"),
@@ -62,6 +63,8 @@ def proof(console: Console, s: Summary) -> None:
         )
         console.print(line, style="bold", highlight=False)
     _conclusion(console, s.proof.conclusion, s.proof.reasons)
+    if text := standing(s):
+        console.print(text, highlight=False)
 
 
 def reason(text: str) -> str:
@@ -84,6 +87,15 @@ def looked(e_value: float | None, more_hours: float | None) -> str:
     text = text.format(value=show.number(e_value))
     more = _("If it goes on like this, about {hours} h of plant more would show it.")
     return text if more_hours is None else f"{text} {more.format(hours=show.number(more_hours))}"
+
+
+def standing(s: Summary) -> str:
+    """Say how a proven benefit stands since; empty if nobody watches."""
+    if s.watched is None or s.kpi is None or s.watched.mean is None:
+        return ""
+    text = _("Watched since the proof: {pairs} pairs, {mean} {unit} saved; the benefit {standing}.")
+    mean = show.number(s.watched.mean)
+    return text.format(pairs=s.watched.pairs, mean=mean, unit=s.kpi["unit"], standing=_(STANDING[s.watched.standing]))
 
 
 def _conclusion(console: Console, conclusion: str, reasons: Sequence[str]) -> None:

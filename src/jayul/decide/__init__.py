@@ -19,13 +19,14 @@ SPREAD = "spread"  # the model that says how far the inputs of moves spread
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What a policy's factory may know: its name, its allow-list, its inputs, the period and the start (ns), chance."""
+    """What a policy's factory may know: name, allow-list, inputs, period, start and end of the run (ns), chance."""
 
     name: str
     tags: tuple[str, ...]
     needs: tuple[str, ...]
     period: int
     start: int
+    end: int
     rng: Callable[[str], np.random.Generator]  # noqa: TID251 - the type, handed in by the clock
 
 

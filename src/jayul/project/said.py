@@ -68,6 +68,8 @@ TEMPLATES = (
     N_("differs between the arms: {tag}"),
     N_("the share of ticks that count differs between the arms by {gap} points"),
     N_("it costs more than it saves"),
+    N_("the benefit did not last"),
+    N_("'watch' must be an even number of blocks, at least 4"),
     N_("not held: {tag}"),
     N_("more minutes outside a limit than off"),
     N_("the coin alone could have done it: e-value {have}, needed {need}"),

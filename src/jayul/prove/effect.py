@@ -180,9 +180,9 @@ def _mean(values: list[float]) -> float:
 def judge(plan: Plan, blocks: list[Block]) -> Effect:
     """Draw the conclusion that the plan allows; blocks that have not been (no tick) are not judged."""
     after = [block for block in blocks[plan.commissioning :] if block.ticks]
-    couples = _pairs(after)
+    couples = in_pairs(after)
     good = [(off, on) for off, on in couples if not off.left_out and not on.left_out]
-    differences = np.array([_kpi(plan, off) - _kpi(plan, on) for off, on in good])
+    differences = np.array([compared(plan, off) - compared(plan, on) for off, on in good])
     off_mean = _mean([off.means[plan.kpi] for off, _ in good])
     on_mean = _mean([on.means[plan.kpi] for _, on in good])
     held = {
@@ -201,7 +201,8 @@ def judge(plan: Plan, blocks: list[Block]) -> Effect:
     )  # fmt: skip
 
 
-def _kpi(plan: Plan, block: Block) -> float:
+def compared(plan: Plan, block: Block) -> float:
+    """Return what a block contributes: the mean KPI, less its twin's if there is one."""
     return block.means[plan.kpi] - (block.means[plan.twin] if plan.twin else 0.0)
 
 
@@ -248,9 +249,10 @@ def _beside(plan: Plan, good: list[Couple], differences: np.ndarray) -> dict[str
     return found | {"HAC": (estimate, estimate - reach, estimate + reach)}
 
 
-def _pairs(blocks: list[Block]) -> list[Couple]:
+def in_pairs(blocks: list[Block]) -> list[Couple]:
+    """Return neighbours, two by two, that hold one arm each, as (off, on)."""
     couples = [sorted(blocks[i : i + 2], key=lambda block: block.arm) for i in range(0, len(blocks) - 1, 2)]
-    return [(off, on) for off, on in couples]
+    return [(off, on) for off, on in couples if (off.arm, on.arm) == ("off", "on")]
 
 
 def _interval(differences: np.ndarray, confidence: float) -> Interval | None:
