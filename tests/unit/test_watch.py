@@ -71,7 +71,7 @@ def test_without_a_change_it_rings_once_in_so_many_pairs_at_most() -> None:
 
 
 def setting(hours: int) -> Setting:
-    return Setting("p", ("SP",), (), 60 * SECOND, 0, hours * HOUR, lambda key: np.random.default_rng(3))
+    return Setting("p", ("SP",), (), 60 * SECOND, 0, lambda key: np.random.default_rng(3), hours * HOUR)
 
 
 def config(**more) -> SwitchbackConfig:

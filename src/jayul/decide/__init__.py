@@ -26,8 +26,8 @@ class Setting(msgspec.Struct, frozen=True):
     needs: tuple[str, ...]
     period: int
     start: int
-    end: int
     rng: Callable[[str], np.random.Generator]  # noqa: TID251 - the type, handed in by the clock
+    end: int = 0
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -359,7 +359,7 @@ def _seat(manifest: Manifest, i: int, section: PolicySection, table: TagTable, p
     config: Any = manifest.convert(path, section.options, factory.config)
     _check_move(manifest, path, section, config, table, period)
     end = clock.now() + manifest.span(["run", "duration"], manifest.run.duration)
-    setting = PolicySetting(section.name, section.writes, section.needs, period, clock.now(), end, clock.rng)
+    setting = PolicySetting(section.name, section.writes, section.needs, period, clock.now(), clock.rng, end)
     policy, plan = factory.make(config, setting)
     policy = converting(policy, {name: table[name].unit for name in section.writes})
     own = [*path, "ladder"] if section.ladder else ["ladder"]
