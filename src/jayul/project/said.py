@@ -69,6 +69,7 @@ TEMPLATES = (
     N_("the share of ticks that count differs between the arms by {gap} points"),
     N_("it costs more than it saves"),
     N_("the benefit did not last"),
+    N_("it is worse by more than the margin"),
     N_("'watch' must be an even number of blocks, at least 4"),
     N_("not held: {tag}"),
     N_("more minutes outside a limit than off"),

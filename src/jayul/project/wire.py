@@ -220,6 +220,8 @@ def proof_plan(manifest: Manifest, line: Line) -> Plan | None:
             "the order of the arms is given, not drawn by a coin, so nothing can be shown; use 'pairs' instead of 'arms'"
         )
         manifest.fail(["proof", "policy"], message)
+    if not 0 <= proof.no_worse < math.inf:
+        manifest.fail(["proof", "no_worse"], N_("must not be negative"))
     if not 0.5 <= proof.confidence < 1:
         manifest.fail(["proof", "confidence"], N_("must lie between 0.5 and 1"))
     if len(later) // 2 < (least := floor(proof.confidence)):
@@ -236,7 +238,7 @@ def proof_plan(manifest: Manifest, line: Line) -> Plan | None:
     return Plan(
         proof.policy, KPI, manifest.kpi.unit, schedule.move.target, schedule.starts[:number], schedule.arms[:number], end,
         proof.commissioning, wash_out, proof.alarm, manifest.span(["proof", "recover"], proof.recover), proof.least,
-        proof.confidence, tuple(held), proof.limits, proof.drivers, proof.twin, proof.coverage_gap,
+        proof.confidence, tuple(held), proof.limits, proof.drivers, proof.twin, proof.coverage_gap, proof.no_worse,
         schedule.starts[number:], schedule.arms[number:], schedule.end if schedule.arms[number:] else 0,
     )  # fmt: skip
 

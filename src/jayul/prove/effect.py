@@ -189,7 +189,7 @@ def judge(plan: Plan, blocks: list[Block]) -> Effect:
         h.tag: {arm: _mean([pair[k].means[h.tag] for pair in good]) for k, arm in enumerate(("off", "on"))} for h in plan.held
     }
     minutes = {arm: sum(sum(b.outside.values()) for b in after if b.arm == arm) for arm in ("off", "on")}
-    seen = looks(differences, plan.confidence)
+    seen = looks(differences, plan.confidence, plan.no_worse)
     absolute: Interval | None = (seen[-1].mean, seen[-1].low, seen[-1].high) if len(seen) > 1 else None
     benefit = _percent(absolute, off_mean)
     conclusion, reasons = _conclude(plan, blocks, couples, good, seen, held, minutes)
@@ -295,7 +295,7 @@ def _conclude(
     if reasons:
         return "confounded", tuple(reasons)
     if seen[-1].e_harm >= bound:
-        return "worse", ("it costs more than it saves",)
+        return "worse", ("it costs more than it saves" if not plan.no_worse else "it is worse by more than the margin",)
     reasons = [f"not held: {h.tag}" for h in plan.held if not _is_held(h, held[h.tag])]
     if minutes["on"] > minutes["off"]:
         reasons.append("more minutes outside a limit than off")
