@@ -12,13 +12,14 @@ from jayul.core.expr import duration
 from jayul.core.types import Frame, TagTable
 from jayul.project.look import header_of
 from jayul.project.manifest import load, parse_canonical
-from jayul.project.monitor import Rows
+from jayul.project.monitor import Rows, watched
 from jayul.project.problem import N_
 from jayul.project.run import Result, refuse, ticks_of, write_summary
 from jayul.project.summary import Arms, Fault, Proof
 from jayul.project.wire import wire
 from jayul.prove.effect import Effect, blocks_of, judge
 from jayul.prove.plan import Plan
+from jayul.prove.watch import Watched
 from jayul.record.files import OsFiles
 
 DESIGN = "coin-ordered pairs of on/off blocks, exact e-process on pair differences, anytime interval"
@@ -76,10 +77,20 @@ def conclude(result: Result, project: Path) -> Result:
             "conclusion": effect.conclusion,
         },
         proof=_proof(effect),
+        watched=_watched(result.out, plan, effect),
         fault=_fault(result.out, project, header.seed, plan.alarm),
     )  # fmt: skip
     write_summary(result.out, summary)
     return replace(result, summary=summary)
+
+
+def _watched(out: Path, plan: Plan, effect: Effect) -> Watched | None:
+    if not plan.watch_arms or effect.conclusion != "proven":
+        return None
+    files = OsFiles(out / "journal", create=False)
+    header = header_of(out, files)
+    period = duration(parse_canonical(header.manifest).run.period)
+    return watched(plan, effect, rows_of(files, TagTable(header.tags), plan), period)
 
 
 def _proof(effect: Effect) -> Proof:

@@ -10,6 +10,7 @@ import msgspec
 from jayul.core.types import SECOND, Decision, Frame, Level, Outcome, Tag, TagTable
 from jayul.learn import Card
 from jayul.learn.formula import CONDITION
+from jayul.prove.watch import Watched
 
 KPI = "kpi"  # the derived tag
 EPISODES = 50  # that are kept of each alarm
@@ -144,6 +145,7 @@ class Summary(msgspec.Struct, frozen=True):
     head: str
     signed_head: str
     asks: list[str]
+    watched: Watched | None = None  # how the benefit stands in the pairs after the proof
 
 
 def _rings(tag: Tag) -> bool:
