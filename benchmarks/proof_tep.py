@@ -244,7 +244,7 @@ def main(seed: int, as_json: bool, threads: int = 2) -> None:
     true = truth(bench, estimator)
     percent = 100 * true.saving[0] / true.cost
     print("Truth: {:.3f} +- {:.3f} USD/h".format(*true.saving), f"of {true.cost:.1f} ({percent:.2f} %) for {MOVE:+} kPa")
-    print("Estimated drivers, always on less always off: {:+.4f} +- {:.4f} sd (the one that moves most)".format(*true.shift))
+    print("Estimated drivers, always on less always off: {:+.5f} +- {:.5f} sd (the one that moves most)".format(*true.shift))
     moved = bench.each("effect of 1 %", trial(bench, estimator, MOVE), bench.seeds(3, SEEDS))
     still = bench.each("nothing done", trial(bench, estimator, 0.0), bench.seeds(4, SEEDS))
     found = report([t for t in moved if t is not None], [t for t in still if t is not None], true)
