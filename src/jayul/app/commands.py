@@ -21,6 +21,7 @@ from jayul.app import proofs, records, show
 from jayul.app.texts import _
 from jayul.core.types import Event
 from jayul.project import audit as audits
+from jayul.project import baseline as baselines
 from jayul.project import impact as impacts
 from jayul.project import invariance, look, people, proof
 from jayul.project import run as running
@@ -236,6 +237,11 @@ def verify(
 
 @app.command(help=_("Measure what the run's proof plan asks for, from its journal alone."))
 def prove(run: RunFolder, json: Json = False) -> int:
+    if baselines.has_baseline(run):
+        found = baselines.measure_baseline(run)
+        proofs.before_and_after(console(), run, found)
+        _json(json, found)
+        return 0
     effect = proof.measure(run)
     proofs.effect(console(), run, effect)
     _json(json, effect)

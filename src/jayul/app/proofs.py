@@ -12,6 +12,7 @@ from jayul.app.texts import _
 from jayul.project.problem import N_
 from jayul.project.said import template_of
 from jayul.project.summary import Summary
+from jayul.prove.baseline import Baseline
 from jayul.prove.effect import Effect
 from jayul.prove.plan import Plan
 from jayul.prove.sequential import floor, pairs_needed
@@ -119,6 +120,36 @@ def planned(console: Console, plan: Plan, shifts: Mapping[str, float]) -> None:
         said = ", ".join(f"{tag} {shift:.3f}" for tag, shift in shifts.items())
         text = _("Twin: its drivers move by {shifts} standard deviations when the policy acts.")
         console.print(text.format(shifts=said), highlight=False)
+
+
+def before_and_after(console: Console, out: Path, b: Baseline) -> None:
+    """Show what a normalised baseline says."""
+    table = show.columns(_("normalised baseline"), "", right=[1])
+    rows = {
+        _("means before, after the change"): f"{b.before}, {b.after}",
+        _("expected without the change"): show.number(b.expected),
+        _("measured"): show.number(b.actual),
+        _("R2 on stretches that the fit had not seen"): show.number(b.r2),
+        _("misses (CV RMSE)"): _percent(b.cv_rmse),
+        _("misses on average"): _percent(b.bias),
+        _("time after within the drivers seen before"): _percent(b.inside),
+        _("placebos as large as the saving"): f"{b.larger} / {b.placebos}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+    if b.percent is not None:
+        text = _("Saving {value:.2f} %, interval from placebos {interval} %")
+        found = text.format(value=b.percent[0], interval=interval(b.percent[1], b.percent[2], 2))
+        console.print(found, style="bold", highlight=False)
+    _conclusion(console, b.conclusion, b.reasons)
+    if b.supported:
+        console.print(_("Every test that can be made without a coin is passed."), highlight=False)
+    show.following(console, show.command("verify", out))
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def effect(console: Console, out: Path, e: Effect) -> None:

@@ -96,6 +96,28 @@ class ProofSection(_Section, frozen=True):
     no_worse: float = 0.0
 
 
+class ExcludeEntry(_Section, frozen=True, rename={"begin": "from", "end": "to"}):
+    """`[[baseline.exclude]]`: a non-routine event that a named person takes out, and why."""
+
+    begin: dt.datetime
+    end: dt.datetime
+    by: str
+    why: str
+
+
+class BaselineSection(_Section, frozen=True):
+    """`[baseline]`: before and after, where on and off cannot be switched. Means of `mean` of the KPI are predicted from `drivers`.
+
+    `change`: when the measure began. `drivers` must be such that the measure does not touch.
+    """
+
+    change: dt.datetime
+    drivers: tuple[str, ...]
+    mean: str = "1 d"
+    confidence: float = 0.95
+    exclude: tuple[ExcludeEntry, ...] = ()
+
+
 class GuardSection(_Section, frozen=True):
     """`[guard]`: conditions (core/expr) that must hold for anything to be written; further rules, each with its `kind`."""
 
@@ -156,6 +178,7 @@ class Manifest(_Section, frozen=True):
     fallback: dict[str, FallbackEntry]
     kpi: KpiSection | None
     proof: ProofSection | None
+    baseline: BaselineSection | None
     models: tuple[Kind, ...]
     rules: tuple[Kind, ...]
     policies: tuple[PolicySection, ...]
@@ -216,7 +239,8 @@ def parse_canonical(text: str) -> Manifest:
 
 SECTIONS: dict[str, Any] = {
     "project": ProjectSection, "run": RunSection, "plant": dict[str, Any], "people": PeopleSection, "ladder": LadderSection,
-    "guard": GuardSection, "proof": ProofSection, "fallback": dict[str, dict[str, Any]], "kpi": KpiSection,
+    "guard": GuardSection, "proof": ProofSection,
+    "baseline": BaselineSection, "fallback": dict[str, dict[str, Any]], "kpi": KpiSection,
     "model": list[dict[str, Any]], "policy": list[dict[str, Any]],
 }  # fmt: skip
 
@@ -245,7 +269,8 @@ def parse(raw: dict[str, Any], file: str, text: str) -> Manifest:
     return Manifest(
         found["project"], found.get("run", RunSection()), _kind(fail, ["plant"], found["plant"], name=False),
         found.get("people", PeopleSection()), found.get("ladder", LadderSection()), found.get("guard", GuardSection()),
-        found["fallback"], found.get("kpi"), found.get("proof"), models, rules, policies, file, text, canonical,
+        found["fallback"], found.get("kpi"), found.get("proof"), found.get("baseline"),
+        models, rules, policies, file, text, canonical,
     )  # fmt: skip
 
 
