@@ -60,6 +60,9 @@ def proof(console: Console, s: Summary) -> None:
         )
         console.print(line, style="bold", highlight=False)
     _conclusion(console, s.proof.conclusion, s.proof.reasons)
+    from jayul.app import claims  # it stands on this page
+
+    console.print(claims.money(s.money), highlight=False, soft_wrap=True)
 
 
 def reason(text: str) -> str:

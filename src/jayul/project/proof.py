@@ -13,10 +13,12 @@ from jayul.core.types import Frame, TagTable
 from jayul.project.look import header_of
 from jayul.project.manifest import load, parse_canonical
 from jayul.project.monitor import Rows
+from jayul.project.price import money
 from jayul.project.problem import N_
 from jayul.project.run import Result, refuse, ticks_of, write_summary
 from jayul.project.summary import Arms, Fault, Proof
 from jayul.project.wire import wire
+from jayul.prove.claim import priced_at
 from jayul.prove.effect import Effect, blocks_of, judge
 from jayul.prove.plan import Plan
 from jayul.record.files import OsFiles
@@ -61,6 +63,10 @@ def conclude(result: Result, project: Path) -> Result:
     if not header.proof or not result.summary.complete or result.summary.proof is not None:
         return result
     plan, effect, kpi = plan_of(result.out), measure(result.out), result.summary.kpi
+    manifest = parse_canonical(header.manifest)
+    assert manifest.kpi is not None
+    assert manifest.proof is not None
+    worth = money(manifest.kpi, manifest.proof, header.price, "price.yaml")
     counted = [block for block in effect.blocks if not block.left_out]
     value, low, high = effect.benefit or (None, None, None)
     arms = {tag: Arms(means["on"], means["off"]) for tag, means in effect.held.items()}
@@ -77,6 +83,7 @@ def conclude(result: Result, project: Path) -> Result:
         },
         proof=_proof(effect),
         fault=_fault(result.out, project, header.seed, plan.alarm),
+        money=priced_at(worth, effect),
     )  # fmt: skip
     write_summary(result.out, summary)
     return replace(result, summary=summary)

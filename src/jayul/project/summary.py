@@ -10,6 +10,7 @@ import msgspec
 from jayul.core.types import SECOND, Decision, Frame, Level, Outcome, Tag, TagTable
 from jayul.learn import Card
 from jayul.learn.formula import CONDITION
+from jayul.prove.claim import Money
 
 KPI = "kpi"  # the derived tag
 EPISODES = 50  # that are kept of each alarm
@@ -144,6 +145,7 @@ class Summary(msgspec.Struct, frozen=True):
     head: str
     signed_head: str
     asks: list[str]
+    money: Money | None = None  # what the benefit is worth in a year
 
 
 def _rings(tag: Tag) -> bool:
