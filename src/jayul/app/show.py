@@ -97,7 +97,12 @@ STATES = {
 
 def number(value: float | None) -> str:
     """Write a number shortly, or a dash."""
-    return "–" if value is None else f"{value:.6g}"
+    return "–" if value is None or math.isnan(value) else f"{value:.6g}"
+
+
+def fixed(value: float | None, digits: int) -> str:
+    """Write a number with so many decimals, or a dash."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def problem(found: Problem) -> str:

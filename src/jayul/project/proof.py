@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -69,7 +70,7 @@ def conclude(result: Result, project: Path) -> Result:
     worth = money(manifest.kpi, manifest.proof, header.price, "price.yaml")
     counted = [block for block in effect.blocks if not block.left_out]
     value, low, high = effect.benefit or (None, None, None)
-    arms = {tag: Arms(means["on"], means["off"]) for tag, means in effect.held.items()}
+    arms = {tag: Arms(known(means["on"]), known(means["off"])) for tag, means in effect.held.items()}
     summary = replace(
         result.summary,
         kpi={**kpi, "baseline": effect.kpi_off, "active": effect.kpi_on} if kpi else None,
@@ -87,6 +88,11 @@ def conclude(result: Result, project: Path) -> Result:
     )  # fmt: skip
     write_summary(result.out, summary)
     return replace(result, summary=summary)
+
+
+def known(value: float) -> float | None:
+    """Return a number, or None if it is none: JSON knows no NaN."""
+    return None if math.isnan(value) else value
 
 
 def _proof(effect: Effect) -> Proof:

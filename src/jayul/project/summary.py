@@ -76,10 +76,10 @@ class Effort(msgspec.Struct):
 
 
 class Arms(msgspec.Struct, frozen=True):
-    """One figure in both arms."""
+    """One figure in both arms; null where nothing of an arm counts."""
 
-    on: float
-    off: float
+    on: float | None
+    off: float | None
 
 
 class Proof(msgspec.Struct, frozen=True):
