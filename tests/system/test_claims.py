@@ -246,6 +246,29 @@ def test_an_expired_pack_is_refused_even_with_its_digest_set_right(bundle: Path)
     assert said(bundle).startswith("price.yaml: expired on 2026-01-02, before the last tick of the run (2026-01-03)")
 
 
+def test_a_plan_that_no_run_can_have_is_no_traceback(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = paper_of(bundle)
+    for plan in (
+        replace(whole.plan, arms=whole.plan.arms[:-1]),
+        replace(whole.plan, starts=()),
+        replace(whole.plan, confidence=1.0),
+    ):
+        paper = replace(whole, plan=plan, digests=replace(whole.digests, plan=plan.digest()))
+        (bundle / CLAIM).write_bytes(as_bytes(sign(paper)))
+        with pytest.raises(SystemExit) as ended:
+            main(["verify", str(bundle)])
+        assert ended.value.code == 1
+        assert len(capsys.readouterr().out.splitlines()) == 1
+    for changed in (replace(whole, effect={}), replace(whole, end=2**64), replace(whole, period=0)):
+        (bundle / CLAIM).write_bytes(as_bytes(sign(changed)))
+        assert not verify(bundle).ok
+        assert len(cases([bundle.parent])) == 1
+        for command in ("verify", "cases"):
+            with pytest.raises(SystemExit) as ended:
+                main([command, str(bundle), "--json"])
+            assert ended.value.code == (1 if command == "verify" else 0)
+
+
 @pytest.mark.parametrize("what", ["", "{}", "null", "[1]", '{"sealed": 1}', '{"format": 2}'])
 def test_something_else_is_no_claim(what: str, bundle: Path) -> None:
     (bundle / CLAIM).write_text(what)

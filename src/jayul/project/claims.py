@@ -227,6 +227,8 @@ def read(path: Path) -> Claim | Sealed:
         raw = msgspec.json.decode(data)
         sealed_form = isinstance(raw, dict) and "sealed" in raw
         paper = msgspec.json.decode(data, type=Sealed) if sealed_form else msgspec.json.decode(data, type=Claim)
+        if isinstance(paper, Claim):
+            msgspec.convert(paper.effect, papers.Said)
     except (OSError, msgspec.MsgspecError) as error:
         what = error.strerror if isinstance(error, OSError) else error
         raise refuse(file.name, N_("is not a claim: {error}"), error=what) from None
@@ -311,7 +313,10 @@ def _recomputed(claim: Claim, folder: Path) -> tuple[Figures | None, Problem]:
         start = money(kpi, proof, text, PRICE, claim.end)
     except ManifestError as error:
         return None, error.problem
-    return figures(claim.plan, rows, claim.period, start), _wrong("", "")
+    try:
+        return figures(claim.plan, rows, claim.period, start), _wrong("", "")
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a plan that no run can have
+        return None, _wrong("plan", N_("cannot be recomputed: {error}"), error=error)
 
 
 def _figures(claim: Claim, found: Figures) -> Iterator[Problem]:

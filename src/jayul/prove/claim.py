@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
-from jayul.prove.effect import Effect, Interval, Row, blocks_of, judge
+from jayul.prove.effect import Conclusion, Effect, Interval, Row, blocks_of, judge
 from jayul.prove.plan import Plan
 from jayul.record.journal import Head
 
 FORMAT: Literal[1] = 1
 RUN = "run"  # who signs with the run's key
 HOURS = 8784.0  # most that a year has
+Time: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # UTC ns
 JUDGED = ("proven", "not proven", "worse")  # conclusions whose benefit may be counted in money
 
 
@@ -63,6 +64,17 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: str
 
 
+class Said(msgspec.Struct, frozen=True):
+    """What every claim must say of its effect, so that it can be shown."""
+
+    conclusion: Conclusion
+    reasons: tuple[str, ...]
+    benefit: Interval | None
+    absolute: Interval | None
+    pairs: int
+    pairs_planned: int
+
+
 class Figures(msgspec.Struct, frozen=True):
     """All that is recomputed. `effect` is an Effect as plain values: what is not a number is null. `coverage`: share of ticks
     in which a tag was good, by tag. `plant_hours`: from the first to the last row.
@@ -98,7 +110,7 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     coverage: dict[str, float]
     plant_hours: float
     ticks: int
-    end: int
+    end: Time
     money: Money
     unmeasured: tuple[str, ...]
     effort: dict[str, Any] | None
@@ -124,14 +136,14 @@ class Sealed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     signatures_simulated: bool
     kpi: str
     unit: str
-    conclusion: str
+    conclusion: Conclusion
     confidence: float
     benefit: Interval | None
     absolute: Interval | None
     pairs: int
     pairs_planned: int
     plant_hours: float
-    end: int
+    end: Time
     money: Money
     effort: dict[str, Any] | None
     lesson: str
