@@ -444,3 +444,32 @@ def test_every_number_of_the_reports_proof_is_found_in_the_claim(run: Path, writ
             )
     assert seen > 60
     assert f"{claim['money']['per_year'][0]:,.0f} KRW" in page
+
+
+def test_pairs_after_the_proof_stand_in_the_claim_and_a_margin_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = make_run(
+        tmp_path / "line", ("pairs = 7", "pairs = 8\nwatch = 4"), ('"53 h"', '"110 h"'), ("commissioning = 2\nwash_out", "no_worse = 0.01\ncommissioning = 2\nwash_out"),
+    )  # fmt: skip
+    paper, path = write(out, None)
+    assert paper.effect["conclusion"] == "proven"
+    assert paper.watched is not None
+    assert plain(paper.watched) == json.loads((out / "summary.json").read_bytes())["watched"]
+    assert paper.watched.pairs >= 2
+    assert paper.end > paper.plan.end
+    assert not [text for text in paper.unmeasured if "after the last block" in text]
+    found = verify(path)
+    assert found.ok, found.differs
+    sealed, at = write(out, None, seal=True)
+    assert (sealed.no_worse, sealed.watched) == (0.01, paper.watched)
+    capsys.readouterr()
+    for place in (path, at):
+        with pytest.raises(SystemExit):
+            main(["verify", str(place)])
+        shown = capsys.readouterr().out
+        assert "proven (that it is no worse by more than 0.01 USD/m3)" in shown
+        assert "Watched since the proof: " in shown
+    changed = replace(paper, watched=replace(paper.watched, standing="worse"))
+    (path / CLAIM).write_bytes(as_bytes(sign(changed)))
+    assert said(path) == 'watched.standing: "holds" recomputed, "worse" claimed'

@@ -138,3 +138,17 @@ def test_steel_on_the_real_data(tmp_path: Path) -> None:
         assert measured["rows"] > 3000
         assert measured["ratio"] < 1
     assert "seasonal naive" in text
+
+
+def test_one_percent_shows_beside_a_twin_and_not_without(tmp_path: Path) -> None:
+    said, text = jayul("run", EXAMPLES / "tank" / "twin.toml", "--out", tmp_path / "twin")
+    assert said["proof"]["conclusion"] == "proven", text
+    assert said["benefit"]["low"] < 1.0 < said["benefit"]["high"]
+    assert said["breaches"] == 0
+    plain = tmp_path / "jayul.toml"
+    plain.write_text(
+        (EXAMPLES / "tank" / "twin.toml").read_text(encoding="utf-8").replace('twin = "twin"', ""), encoding="utf-8"
+    )
+    said, _ = jayul("run", plain, "--out", tmp_path / "plain")
+    assert said["proof"]["conclusion"] == "not proven"
+    assert said["proof"]["more_hours"] is None or said["proof"]["more_hours"] > 100

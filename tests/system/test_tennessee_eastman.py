@@ -111,4 +111,4 @@ def test_the_whole_demo_ends_with_a_proof_that_a_sceptic_can_hold_against_its_jo
     for language in ("en", "ko"):
         page = (out / "reports" / f"report.{language}.html").read_text(encoding="utf-8")
         assert "http://" not in page.replace("http://www.w3.org", "")
-        assert page.count("<svg") == 2
+        assert page.count("<svg") == 3

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from jayul.conform.crash import make_project
-from jayul.core.ladder import Rung, Terms, fold
-from jayul.core.types import SECOND, Event, Level, Tag, TagTable
+from jayul.core.types import Event
 from jayul.project.look import ladder, replay
 from jayul.project.people import new_key, order
 from jayul.project.problem import ManifestError
@@ -16,10 +15,6 @@ from jayul.project.run import Options, execute, ticks_of
 from jayul.record.files import OsFiles
 from jayul.record.inbox import SqliteInbox
 from jayul.record.sign import Signer, signed
-from jayul.rules import Setting
-from jayul.rules.hours import HoursConfig
-from jayul.rules.mode import ModeConfig, mode
-from jayul.rules.orders import sound
 
 
 @pytest.fixture(autouse=True)
@@ -107,51 +102,6 @@ def test_a_rule_that_only_makes_wait_does_not_demote(rule, tmp_path):
     p = project(tmp_path, f"\n[[guard.rule]]\n{rule}\n")
     done = execute(p, tmp_path / "out", Options(history=False)).summary
     assert "veto-streak" not in [step.reason for step in done.levels]
-
-
-# LOW 7: an expired signature hides the worse reason (veto-streak: shadow) at the same tick
-def test_the_worse_reason_decides_over_an_expired_signature():
-    _, reason = fold(Rung(Level.AUTO, ticks=10, veto_run=4), Terms({}, veto_ticks=5, signed_ticks=10), True, 1, 1)
-    assert reason == "veto-streak"
-
-
-# LOW 8: two codes with the same text: only the last one is taken
-def test_every_code_of_a_state_is_taken():
-    table = TagTable([Tag(name="M", kind="mode", states={0: "MAN", 1: "AUTO", 2: "AUTO"})])
-    from jayul.core.guard import Context
-    from jayul.core.types import Proposal
-    from jayul.testing import make_frame
-
-    rule = mode(ModeConfig(mode="M", takes=("AUTO",)), Setting("r", table))
-    assert rule(Context(make_frame(table, {"M": 1.0}), {}, {}, SECOND), Proposal("M", 1.0, "t", "p")) is None
-
-
-# LOW 9: a code between two states is refused, but the reason names a state that is taken
-def test_a_code_between_states_is_not_named_after_one():
-    table = TagTable([Tag(name="M", kind="mode", states={0: "MAN", 1: "AUTO"})])
-    from jayul.core.guard import Context
-    from jayul.core.types import Proposal
-    from jayul.testing import make_frame
-
-    rule = mode(ModeConfig(mode="M", takes=("AUTO",)), Setting("r", table))
-    verdict = rule(Context(make_frame(table, {"M": 1.5}), {}, {}, SECOND), Proposal("M", 1.0, "t", "p"))
-    assert "AUTO" not in verdict.reason
-
-
-# LOW 10: hours that leave no time at all are not found; a superscript digit gives Python's own message
-def test_hours_that_never_come_are_found():
-    with pytest.raises(ValueError, match="no time at all"):
-        HoursConfig(timezone="UTC", begin="24:00", end="00:00")
-
-
-def test_digits_that_are_none():
-    with pytest.raises(ValueError, match="no time of day"):
-        HoursConfig(timezone="UTC", begin="²:30")
-
-
-# LOW 11: an integer beyond float raises OverflowError instead of "not sound"
-def test_sound_survives_huge_integers():
-    assert not sound({"tag": "SP", "low": 10**400})
 
 
 # LOW 12: `of` nobody, or an operator's `of` another, is taken with exit 0 though it can never be accepted

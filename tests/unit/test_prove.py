@@ -203,3 +203,13 @@ def test_it_says_how_much_longer_an_effect_like_this_one_would_take() -> None:
     assert found.more_hours is not None
     assert found.more_hours % 20 == 0
     assert found.more_hours > 0
+
+
+def test_no_worse_than_is_a_claim_of_its_own() -> None:
+    p = plan(no_worse=2.0)
+    assert run(p, plant(p, 0.0, noise=0.5)).conclusion == "proven"
+    assert run(plan(), plant(p, 0.0, noise=0.5)).conclusion == "not proven"
+    assert run(p, plant(p, -8.0, noise=0.5)).conclusion == "worse"
+    assert run(p, plant(p, -2.0, noise=0.5)).conclusion == "not proven"
+    found, plain = run(p, plant(p, 1.0, noise=0.5)), run(plan(), plant(p, 1.0, noise=0.5))
+    assert found.absolute == plain.absolute, "the interval is of the effect, whatever is claimed"

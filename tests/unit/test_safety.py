@@ -9,36 +9,16 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from jayul.core import ladder
-from jayul.core.guard import Applied, Context, Rule, Writer, judge
+from jayul.core.guard import Applied
 from jayul.core.ladder import Offer, Rung, Terms
 from jayul.core.loop import FALLBACK, Fallback, Line, Seat, start, step
-from jayul.core.types import Decision, Event, Level, MovePlan, Proposal, Reading, Tag, TagTable, Verdict
+from jayul.core.types import Decision, Level, MovePlan, Proposal, Reading, Tag, TagTable
 from jayul.rules.basic import BASIC
 from jayul.rules.plan import within_plan
-from jayul.testing import START, check_rule, make_frame
+from jayul.testing import START, make_frame
 
 TAG = Tag(name="SP", unit="degC", kind="set-point", low=40.0, high=70.0, max_step=10.0, writable=True)
 TAGS = TagTable([TAG, replace(TAG, name="SP2"), Tag(name="PV", unit="degC")])
-
-
-def one(now: float, asked: float, last: float | None = None, rules: tuple[Rule, ...] = BASIC) -> Verdict:
-    held = {} if last is None else {"SP": Applied(last, START, "p")}
-    context = Context(make_frame(TAGS, {"SP": now, "PV": 1.0}), {"p": Writer(("SP",), True)}, held, 30 * 10**9)
-    return judge(context, [Proposal("SP", asked, "test", "p")], rules)[0]
-
-
-def against(context: Context, proposal: Proposal) -> Verdict | None:
-    return Verdict(proposal, 49.0, "x", "y") if proposal.value > 50 else None
-
-
-@pytest.mark.parametrize(
-    ("now", "asked", "last", "rules"),
-    [(75.0, 76.0, None, BASIC), (50.0, 44.0, 62.0, BASIC), (50.0, 51.0, None, (*BASIC, against))],
-)
-def test_nothing_moves_the_other_way(now, asked, last, rules) -> None:
-    allowed = one(now, asked, last, rules).allowed
-    assert allowed is None or min(now, asked) <= allowed <= max(now, asked)
 
 
 def line(policy, *, models=None, fallback=None) -> Line:
@@ -121,22 +101,3 @@ def test_the_worse_reason_decides() -> None:
     state = replace(at(Level.AUTO, of), signals={"p": (1, 0, "write-rejected")})
     _, decision, _ = step(of, state, make_frame(TAGS, {"SP": 50.0, "PV": 1.0}), [])
     assert [(c.after, c.reason) for c in decision.changes] == [(Level.RECORD, "policy-failed")]
-
-
-def test_an_approved_plan_can_be_rejected_while_it_runs() -> None:
-    rung = Rung(Level.CONFIRM, offer=Offer(GOOD, 0, approved_by="Kim"))
-    event = Event("rejection", "Kim", START, {"policy": "p", "plan": GOOD.id}, "r1")
-    rung, _, refused = ladder.hear(rung, Terms({}), event, START, 1, "p")
-    assert refused == ""
-    assert rung.offer is not None
-    assert rung.offer.closed == "rejected"
-    assert not ladder.may_write(rung)
-
-
-def test_the_conformance_check_finds_a_rule_that_widens() -> None:
-    def strides(context: Context, proposal: Proposal) -> Verdict | None:
-        now = context.now(proposal)
-        return Verdict(proposal, now + 2.0, "x", "y") if 0 < proposal.value - now < 1 else None
-
-    with pytest.raises(AssertionError, match="widened"):
-        check_rule(strides)

@@ -63,25 +63,37 @@ def _conclusion(console: Console, paper: Claim | Sealed) -> None:
     console.print(headline(_figures(paper)), style="bold", highlight=False, soft_wrap=True)
     for reason in paper.effect["reasons"] if isinstance(paper, Claim) else ():
         console.print(_("Because: {reason}").format(reason=proofs.reason(reason)), highlight=False)
+    if paper.watched is not None:
+        unit = paper.unit if isinstance(paper, Sealed) else paper.kpi.unit
+        console.print(proofs.standing_of(paper.watched, unit), highlight=False, soft_wrap=True)
     console.print(money(paper.money), highlight=False, soft_wrap=True)
 
 
 def _figures(paper: Claim | Sealed) -> dict[str, Any]:
     if isinstance(paper, Sealed):
-        rest = {"hours": paper.plant_hours, "kpi": paper.kpi}
+        rest = {"hours": paper.plant_hours, "kpi": paper.kpi, "no_worse": paper.no_worse, "unit": paper.unit}
         return {"conclusion": paper.conclusion, "benefit": paper.benefit, "pairs": paper.pairs, **rest}
     effect = paper.effect
     return {
         "conclusion": effect["conclusion"], "benefit": effect["benefit"], "pairs": effect["pairs"], "hours": paper.plant_hours,
-        "kpi": paper.kpi.name,
+        "kpi": paper.kpi.name, "no_worse": paper.plan.no_worse, "unit": paper.kpi.unit,
     }  # fmt: skip
 
 
 def headline(found: dict[str, Any]) -> str:
     """Say in one line what was concluded."""
     text = _("{kpi}: {conclusion}; benefit {benefit}; {pairs} pairs, {hours:.0f} h of plant")
-    words = {"conclusion": _(proofs.CONCLUSIONS[found["conclusion"]]), "benefit": benefit(found["benefit"])}
+    said = conclusion(found["conclusion"], found["no_worse"], found["unit"])
+    words = {"conclusion": said, "benefit": benefit(found["benefit"])}
     return text.format(kpi=found["kpi"], pairs=found["pairs"], hours=found["hours"], **words)
+
+
+def conclusion(found: str, no_worse: float, unit: str) -> str:
+    """Say what was concluded, and of what: a benefit, or that it is no worse than a margin."""
+    if not no_worse:
+        return _(proofs.CONCLUSIONS[found])
+    text = _("{conclusion} (that it is no worse by more than {margin} {unit})")
+    return text.format(conclusion=_(proofs.CONCLUSIONS[found]), margin=show.number(no_worse), unit=unit)
 
 
 def benefit(found: Interval | None) -> str:
@@ -135,8 +147,14 @@ def cases(console: Console, found: Sequence[Case]) -> None:
             continue
         name = case.digest[:12] + (f" ({_('sealed')})" if case.sealed else "") + ("" if case.genuine else f" ({_('CHANGED')})")
         who = f"{case.policy} ({case.policy_kind})"
-        conclusion = _(proofs.CONCLUSIONS.get(case.conclusion, case.conclusion))
-        row = (case.date, case.project, case.plant, who, conclusion, benefit(case.benefit))
+        row = (
+            case.date,
+            case.project,
+            case.plant,
+            who,
+            conclusion(case.conclusion, case.no_worse, case.unit),
+            benefit(case.benefit),
+        )
         table.add_row(*row, str(case.pairs), f"{case.plant_hours:.0f}", name)
     console.print(table)
     for case in found:
@@ -157,6 +175,8 @@ def _more(case: Case) -> list[str]:
     found = [money(case.money)]
     if case.effort is not None:
         found.append(show.effort_of(case.effort))
+    if case.watched is not None:
+        found.append(proofs.standing_of(case.watched, case.unit))
     if case.lesson:
         found.append(_("Lesson: {text}").format(text=case.lesson))
     return found

@@ -11,6 +11,7 @@ from importlib.resources import files as resources
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
@@ -23,11 +24,12 @@ from jayul.project import audit as audits
 from jayul.project import cases as inventory
 from jayul.project import claims as claiming
 from jayul.project import impact as impacts
-from jayul.project import look, people, proof
+from jayul.project import invariance, look, people, proof
 from jayul.project import run as running
 from jayul.project.manifest import NAME, load
 from jayul.project.problem import N_
 from jayul.project.wire import DATA, Surveyed, wire
+from jayul.prove.plan import Plan
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help=_("the last line is one JSON object"))]
@@ -100,6 +102,7 @@ def check(
         typer.echo(show.as_json(manifest_schema()))
         return 0
     wired = wire(load(project), project if project.is_dir() else project.parent, 0)
+    invariance.check(wired, 0)
     out = console()
     policies = ", ".join(wired.header.policies) or _("none")
     text = _("{project}: sound. {tags} tags, {kept} kept in the journal; policies: {policies}; {ticks} ticks.")
@@ -110,6 +113,8 @@ def check(
         out.print(_("Signatures will be simulated."), style="yellow")
     if isinstance(wired.plant, Surveyed):
         show.survey(out, wired.plant.survey(), wired)
+    if wired.header.proof:
+        proofs.planned(out, msgspec.json.decode(wired.header.proof, type=Plan), invariance.shifts(wired, 0))
     show.following(out, show.command("run", project))
     _json(json, {**values, "policies": list(wired.header.policies), "ticks": wired.ticks, "ok": True})
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,11 +13,15 @@ from jayul.project.problem import N_
 from jayul.project.said import template_of
 from jayul.project.summary import Summary
 from jayul.prove.effect import Effect
+from jayul.prove.plan import Plan
+from jayul.prove.sequential import floor, pairs_needed
+from jayul.prove.watch import Watched
 
 CONCLUSIONS = {
     "proven": N_("proven"), "not proven": N_("not proven"), "worse": N_("worse"), "confounded": N_("confounded"),
     "void": N_("void"),
 }  # fmt: skip
+STANDING = {"holds": N_("holds"), "decayed": N_("has decayed"), "worse": N_("has turned into harm"), "unknown": N_("unknown")}
 BESIDE = {"t": N_("Student's t on the pairs, one look"), "HAC": N_("HAC (Newey and West) on hourly means, one look")}
 WHY = {
     "commissioning": N_("commissioning"), "too few ticks": N_("too few ticks left"), "not in its arm": N_("not where its arm says"),
@@ -60,6 +64,8 @@ def proof(console: Console, s: Summary) -> None:
         )
         console.print(line, style="bold", highlight=False)
     _conclusion(console, s.proof.conclusion, s.proof.reasons)
+    if text := standing(s):
+        console.print(text, highlight=False)
     from jayul.app import claims  # it stands on this page
 
     console.print(claims.money(s.money), highlight=False, soft_wrap=True)
@@ -87,10 +93,40 @@ def looked(e_value: float | None, more_hours: float | None) -> str:
     return text if more_hours is None else f"{text} {more.format(hours=show.number(more_hours))}"
 
 
+def standing(s: Summary) -> str:
+    """Say how a proven benefit stands since; empty if nobody watches."""
+    return standing_of(s.watched, s.kpi["unit"]) if s.watched is not None and s.kpi is not None else ""
+
+
+def standing_of(watched: Watched, unit: str) -> str:
+    """Say how a proven benefit stands since; empty if no pair counts."""
+    if watched.mean is None:
+        return ""
+    text = _("Watched since the proof: {pairs} pairs, {mean} {unit} saved; the benefit {standing}.")
+    return text.format(pairs=watched.pairs, mean=show.number(watched.mean), unit=unit, standing=_(STANDING[watched.standing]))
+
+
 def _conclusion(console: Console, conclusion: str, reasons: Sequence[str]) -> None:
     console.print(_("Conclusion: {conclusion}").format(conclusion=_(CONCLUSIONS[conclusion])), style="bold", highlight=False)
     for text in reasons:
         console.print(_("Because: {reason}").format(reason=reason(text)), highlight=False)
+
+
+def planned(console: Console, plan: Plan, shifts: Mapping[str, float]) -> None:
+    """Show what a proof plan will take, and how far the drivers of its twin answer to the policy (standard deviations)."""
+    pairs, block = (len(plan.arms) - plan.commissioning) // 2, (plan.end - plan.starts[0]) / len(plan.starts) / 3.6e12
+    text = _("Proof: {pairs} pairs of blocks of {block} h, {hours} h of plant; nothing shows before {least} pairs ({first} h).")
+    least = floor(plan.confidence)
+    hours = {"hours": show.number(len(plan.starts) * block), "first": show.number((plan.commissioning + 2 * least) * block)}
+    console.print(text.format(pairs=pairs, block=show.number(block), least=least, **hours), highlight=False)
+    ratios = [(ratio, pairs_needed(ratio)) for ratio in (0.5, 1.0, 2.0, 4.0)]
+    powers = ", ".join(f"{ratio:g}: {needed}" for ratio, needed in ratios if needed)
+    text = _("Pairs to show an effect with power 0.8, by its size in standard deviations of a pair's difference: {powers}")
+    console.print(text.format(powers=powers), highlight=False)
+    if shifts:
+        said = ", ".join(f"{tag} {shift:.3f}" for tag, shift in shifts.items())
+        text = _("Twin: its drivers move by {shifts} standard deviations when the policy acts.")
+        console.print(text.format(shifts=said), highlight=False)
 
 
 def effect(console: Console, out: Path, e: Effect) -> None:

@@ -120,7 +120,7 @@ def _figures(out: Path, summary: Summary) -> dict[str, Any]:
     trend = figures.trend(effect, hours, values, plan.unit, header.start)
     forest = figures.forest(effect, plan.kpi, plan.unit)
     drawn = {"trend": trend, "forest": forest, "evidence": figures.evidence(effect, threshold(plan.confidence))}
-    inside = [row.at for row in rows if plan.starts[0] <= row.at < plan.end]
+    inside = [row.at for row in rows if plan.starts[0] <= row.at < max(plan.end, plan.watch_end)]
     unknown = Money(why="hours_per_year is not given")
     silent = list(unmeasured(plan, (inside[-1] - inside[0]) / 3.6e12, summary.money or unknown))
     return {"effect": effect, "plan": plan, "unmeasured": silent, **{name: Markup(svg) for name, svg in drawn.items()}}  # noqa: S704 - our own numbers

@@ -28,6 +28,7 @@ Fold: TypeAlias = Callable[[float, list[float]], float]
 Samples: TypeAlias = tuple[tuple[int, float], ...]
 
 _PERIODS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
+_LONGEST = 3e18  # ns: most of a century
 _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
@@ -68,9 +69,9 @@ def show_unit(unit: Unit) -> str:
 def duration(text: str) -> int:
     """Read `30 s`, `10 min`, `1.5 h` or `2 d` as ns. Raises ExprError."""
     found = re.fullmatch(r"\s*(\d+\.?\d*)\s*(\w+)\s*", text)
-    if not found or found[2] not in _PERIODS or not 1 <= float(found[1]) * _PERIODS[found[2]] * SECOND <= 3e18:  # a century
+    if not found or not 1 <= (ns := float(found[1]) * _PERIODS.get(found[2], 0) * SECOND) <= _LONGEST:
         raise ExprError(f"duration '{text}' cannot be read; write it like '30 s', '10 min' or '1.5 h'")
-    return round(float(found[1]) * _PERIODS[found[2]] * SECOND)
+    return round(ns)
 
 
 def _tidy(powers: Unit) -> Unit:
@@ -85,8 +86,7 @@ class Expr:
 
     def __init__(self, text: str, tags: TagTable) -> None:
         self.text, self._table = " ".join(text.split()), tags
-        self._windows: list[tuple[Value, int, Fold]] = []
-        self._used: dict[str, None] = {}
+        self._windows, self._used = list[tuple[Value, int, Fold]](), list[str]()
         source = re.sub(r"(\d\s*)\[([^\]\"]*)\]", r'\1["\2"]', self.text)  # units, then durations, into strings
         source = re.sub(r",\s*(\d[\d.]*\s*[^\W\d]+)\s*\)", r', "\1")', source)
         try:
@@ -94,7 +94,7 @@ class Expr:
             self.unit, self._value, _ = self._read(tree)
         except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise ExprError(f"not an expression: {self.text}") from error
-        self.tags = tuple(self._used)
+        self.tags = tuple(dict.fromkeys(self._used))
 
     def start(self) -> tuple[Samples, ...]:
         """Return the state before the first frame: an empty record for each window."""
@@ -150,7 +150,7 @@ class Expr:
     def _tag(self, name: str) -> _Node:
         if (tag := self._table.get(name)) is None:
             raise self._fail(f"unknown tag '{name}'")
-        self._used[name] = None
+        self._used.append(name)
         return _Node(parse_unit(tag.unit), lambda f, w: f[name] if f.fresh(name) else math.nan)
 
     def _call(self, name: str, node: _Node, span: list[ast.expr]) -> _Node:

@@ -97,7 +97,7 @@ def judge(context: Context, proposals: Sequence[Proposal], rules: Sequence[Rule]
         found = _judge_batch(context, [proposals[i] for i in members], rules)
         verdicts.update(zip(members, found, strict=True))
         sent = {v.proposal.tag: v.allowed for v in found if v.allowed is not None and context.writer(v.proposal).may_write}
-        context = replace(context, moving={**context.moving, **sent}) if sent else context
+        context = replace(context, moving={**context.moving, **sent})
     return tuple(verdicts[i] for i in range(len(proposals)))
 
 

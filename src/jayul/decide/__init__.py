@@ -19,7 +19,7 @@ SPREAD = "spread"  # the model that says how far the inputs of moves spread
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What a policy's factory may know: its name, its allow-list, its inputs, the period and the start (ns), chance."""
+    """What a policy's factory may know: name, allow-list, inputs, period, start and end of the run (ns), chance."""
 
     name: str
     tags: tuple[str, ...]
@@ -27,6 +27,7 @@ class Setting(msgspec.Struct, frozen=True):
     period: int
     start: int
     rng: Callable[[str], np.random.Generator]  # noqa: TID251 - the type, handed in by the clock
+    end: int = 0
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,6 +23,7 @@ class SwitchbackConfig(Move, frozen=True, forbid_unknown_fields=True):
     """`begin`: when the first block starts, after the start of the run; `block`: how long each is.
 
     First so many `commissioning` blocks, on and off in turn, then `pairs` in drawn order; or explicit `arms` instead of both.
+    `watch`: after that, to the end of the run, groups of so many blocks: a pair in drawn order, then on (0: the line goes back).
     """
 
     begin: str = "1 ms"
@@ -30,6 +31,7 @@ class SwitchbackConfig(Move, frozen=True, forbid_unknown_fields=True):
     commissioning: int = 0
     pairs: int = 4
     arms: tuple[Arm, ...] = ()
+    watch: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,15 +43,21 @@ class SwitchbackConfig(Move, frozen=True, forbid_unknown_fields=True):
             raise ValueError("'pairs' must be at least 1")
         if self.commissioning < 0:
             raise ValueError("'commissioning' must not be negative")
+        if self.watch and (self.watch < 4 or self.watch % 2):
+            raise ValueError("'watch' must be an even number of blocks, at least 4")
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """When each block starts (ns), which arm it is, and when the last one ends; beyond it the line is off."""
+    """When each block starts (ns), which arm it is, and when the last one ends; beyond it the line is off.
+
+    The first `proof` blocks (commissioning included) are those of the proof; the others watch.
+    """
 
     move: SwitchbackConfig
     starts: tuple[int, ...]
     arms: tuple[Arm, ...]
     end: int
+    proof: int = 0
 
     def at(self, now: int) -> tuple[Arm, int, int]:
         """Return arm, number (-1 before the first) and end of the block at a time."""
@@ -74,9 +82,16 @@ def schedule(config: SwitchbackConfig, setting: Setting) -> Schedule:
         coins = setting.rng(f"{setting.name}/arms").integers(0, 2, config.pairs).tolist()
         drawn = tuple(arm for coin in coins for arm in (("on", "off") if coin else ("off", "on")))
         arms = tuple("off" if i % 2 else "on" for i in range(config.commissioning)) + drawn
-    first, block = setting.start + span(config.begin), span(config.block)
+    first, block, proof = setting.start + span(config.begin), span(config.block), len(arms)
+    if config.watch:
+        groups = max(0, (setting.end - first) // block - proof) // config.watch
+        coins = setting.rng(f"{setting.name}/watch").integers(0, 2, groups).tolist()
+        stretch: list[Arm] = ["on"] * (config.watch - 2)
+        for coin in coins:
+            pair: tuple[Arm, Arm] = ("on", "off") if coin else ("off", "on")
+            arms += (*pair, *stretch)
     starts = tuple(first + i * block for i in range(len(arms)))
-    return Schedule(config, starts, arms, first + len(arms) * block)
+    return Schedule(config, starts, arms, first + len(arms) * block, proof)
 
 
 def switchback(config: SwitchbackConfig, setting: Setting) -> tuple[Policy, Schedule]:

@@ -6,6 +6,7 @@ A model that learns also has `card(state) -> Card`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -14,11 +15,28 @@ from jayul.core.expr import ExprError, duration
 from jayul.core.types import TagTable
 
 
+class Twin(Protocol):
+    """A simulated plant as a pure function of state, set-points (`settings`, by tag) and what comes from outside (`inputs`).
+
+    `settings` holds what stands when nobody moves them. `advance` returns the new state and the tags that it says; all in the
+    units of the plant's tags.
+    """
+
+    inputs: tuple[str, ...]
+    settings: Mapping[str, float]
+
+    def start(self) -> Any: ...
+    def advance(
+        self, state: Any, inputs: Mapping[str, float], settings: Mapping[str, float], seconds: float
+    ) -> tuple[Any, dict[str, float]]: ...
+
+
 class Setting(msgspec.Struct, frozen=True):
-    """What a model's factory may know: its name, and the tags that it can read."""
+    """What a model's factory may know: its name, the tags that it can read, and the twins of simulated plants by name."""
 
     name: str
     tags: TagTable
+    twins: Mapping[str, Callable[[], Twin]] = {}
 
 
 class Fitted(msgspec.Struct, frozen=True):

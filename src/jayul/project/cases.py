@@ -14,6 +14,7 @@ from jayul.project.problem import N_, ManifestError
 from jayul.project.run import refuse
 from jayul.prove.claim import RUN, Claim, Money, Sealed, digest, sealed
 from jayul.prove.effect import Interval
+from jayul.prove.watch import Watched
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -34,10 +35,12 @@ class Case(msgspec.Struct, frozen=True):
     kpi: str = ""
     unit: str = ""
     conclusion: str = ""
+    no_worse: float = 0.0
     benefit: Interval | None = None
     absolute: Interval | None = None
     pairs: int = 0
     plant_hours: float = 0.0
+    watched: Watched | None = None
     money: Money | None = None
     effort: dict[str, Any] | None = None
     lesson: str = ""
@@ -79,7 +82,8 @@ def _case(paper: Claim | Sealed, path: Path) -> Case:
         path=str(path), sealed=isinstance(paper, Sealed), digest=digest(paper) if isinstance(paper, Claim) else paper.claim,
         date=dt.datetime.fromtimestamp(short.end // 1_000_000_000, dt.UTC).date().isoformat(), project=short.project,
         plant=short.plant, policy=short.policy, policy_kind=short.policy_kind, method=short.method, kpi=short.kpi,
-        unit=short.unit, conclusion=short.conclusion, benefit=short.benefit, absolute=short.absolute, pairs=short.pairs,
+        unit=short.unit, conclusion=short.conclusion, no_worse=short.no_worse,
+        watched=short.watched, benefit=short.benefit, absolute=short.absolute, pairs=short.pairs,
         plant_hours=short.plant_hours, money=short.money, effort=short.effort, lesson=short.lesson,
         signatures_simulated=short.signatures_simulated, signed_by=good,
         genuine=RUN in good and len(good) == len(paper.signatures),

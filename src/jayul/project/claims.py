@@ -100,6 +100,7 @@ def make(out: Path, lesson: str = "") -> Bundle:
         jayul=__version__, libraries={name: version(name) for name in LIBRARIES}, seed=header.seed,
         signatures_simulated=header.signatures_simulated, kpi=Kpi(kpi.name, kpi.unit, kpi.formula), period=period, plan=plan,
         effect=result.effect, coverage=result.coverage, plant_hours=result.plant_hours, ticks=result.ticks, end=found[-1].at,
+        watched=result.watched,
         money=result.money, unmeasured=result.unmeasured, effort=plain(summary.effort), lesson=lesson, digests=digests,
         head=head, key=key, people={person.name: person.key for person in manifest.people.person if person.key},
     )  # fmt: skip
@@ -112,7 +113,7 @@ def _read(out: Path, plan: Plan, key: str, known: Head) -> tuple[Header, list[Ro
     for _, entry in checked:
         if isinstance(entry, Header):
             header, rows = entry, Rows(plan, TagTable(entry.tags))
-        elif isinstance(entry, Decision) and rows is not None and plan.starts[0] <= entry.at < plan.end:
+        elif isinstance(entry, Decision) and rows is not None and plan.starts[0] <= entry.at < max(plan.end, plan.watch_end):
             rows.add(entry)
     if header is None or checked.scan.head.seq != known.seq or not _is_genuine(key, known.message(), known.signature):
         raise refuse(out, N_("its summary does not belong to its journal; write it anew with: jayul run"))

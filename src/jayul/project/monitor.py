@@ -1,7 +1,8 @@
 """The proof's monitor: after each pair of blocks it hands in what came of the plan so far, as evidence where it is news.
 
 "proven" and "worse" are evidence as soon as a pair shows them, and so is a "proven" that no longer holds (a constraint was broken);
-whatever else the last pair leaves is a note.
+whatever else the last pair leaves is a note. After the proof the pairs that go on are watched: a benefit that decayed, or turned
+into harm, is evidence against.
 
 It is an inbox that sees every finished tick. What it says depends on the journalled ticks alone, so a run comes out the same
 however often it is interrupted. It speaks from within this process only: its ids cannot come by the inbox file.
@@ -19,6 +20,7 @@ import numpy as np
 from jayul.core.types import Decision, Event, Frame, TagTable
 from jayul.prove.effect import Effect, Row, blocks_of, judge
 from jayul.prove.plan import Plan
+from jayul.prove.watch import Watched, watch
 
 NAME = "proof monitor"
 ID = "mon-proof"
@@ -57,28 +59,36 @@ class ProofMonitor:
     def __init__(self, plan: Plan, kept: TagTable, period: int) -> None:
         self._plan, self._period, self._rows = plan, period, Rows(plan, kept)
         self._said, self._judged = "", 0
-        self._ends = (*plan.starts[plan.commissioning + 2 :: 2], plan.end)  # of the pairs
+        later = (*plan.watch_starts, plan.watch_end)
+        pairs = [i for i in range(0, len(plan.watch_arms), 2) if set(plan.watch_arms[i : i + 2]) == {"on", "off"}]
+        self._ends = (*plan.starts[plan.commissioning + 2 :: 2], plan.end, *(later[i + 2] for i in pairs))
 
     def add(self, decision: Decision) -> None:
         """Take one finished tick."""
         for heard in decision.events:
             if heard.event.by == NAME:
                 self._said = str(heard.event.body.get("conclusion", ""))
-        if decision.at < self._plan.end:
+        if decision.at < max(self._plan.end, self._plan.watch_end):
             self._rows.add(decision)
 
     def drain(self, at: int, last: Decision | None) -> Sequence[Event]:
-        """Return an event in the tick after a pair, if its conclusion is news; after the last pair in any case."""
+        """Return an event in the tick after a pair, if its conclusion is news; after the last pair of the proof in any case."""
         over = bisect_right(self._ends, last.at) if last is not None else 0
         if over == self._judged:
             return ()
-        self._judged = over
+        self._judged, pairs = over, (len(self._plan.arms) - self._plan.commissioning) // 2
         effect = judge(self._plan, blocks_of(self._plan, self._rows, self._period))
-        conclusion, done = effect.conclusion, over == len(self._ends)
-        if conclusion == self._said or not (done or {conclusion, self._said} & {"proven", "worse"}):
+        body = self._body(effect)
+        if over > pairs and effect.conclusion == "proven":
+            seen = watched(self._plan, effect, self._rows, self._period)
+            if seen.standing in ("worse", "decayed"):
+                faded = {"conclusion": seen.standing, "reasons": ["the benefit did not last"], "watched": seen.pairs}
+                body |= {"passed": False, **faded}
+        conclusion = body["conclusion"]
+        if conclusion == self._said or not (over == pairs or {conclusion, self._said} & {"proven", "worse", "decayed"}):
             return ()
-        evidence = bool({conclusion, self._said} & {"proven", "worse"})
-        return [Event("evidence" if evidence else "note", NAME, at, self._body(effect), f"{ID}-{over}")]
+        evidence = bool({conclusion, self._said} & {"proven", "worse", "decayed"})
+        return [Event("evidence" if evidence else "note", NAME, at, body, f"{ID}-{over}")]
 
     def _body(self, effect: Effect) -> dict[str, Any]:
         value, low, high = effect.benefit or (None, None, None)
@@ -87,3 +97,9 @@ class ProofMonitor:
             "high": high, "unit": "%", "conclusion": effect.conclusion, "reasons": list(effect.reasons), "plan": effect.plan,
             "pairs": effect.pairs,
         }  # fmt: skip
+
+
+def watched(plan: Plan, effect: Effect, rows: Rows, period: int) -> Watched:
+    """Return how a benefit stands that was proven, from the pairs after the proof."""
+    proven = effect.absolute[0] if effect.absolute else 0.0
+    return watch(plan, rows, period, proven, round(effect.wash_out * 3.6e12))

@@ -13,7 +13,7 @@ from jayul.core.expr import duration
 from jayul.core.types import Frame, TagTable
 from jayul.project.look import header_of
 from jayul.project.manifest import load, parse_canonical
-from jayul.project.monitor import Rows
+from jayul.project.monitor import Rows, watched
 from jayul.project.price import money
 from jayul.project.problem import N_
 from jayul.project.run import Result, refuse, ticks_of, write_summary
@@ -22,6 +22,7 @@ from jayul.project.wire import wire
 from jayul.prove.claim import priced_at
 from jayul.prove.effect import Effect, blocks_of, judge
 from jayul.prove.plan import Plan
+from jayul.prove.watch import Watched
 from jayul.record.files import OsFiles
 
 DESIGN = "coin-ordered pairs of on/off blocks, exact e-process on pair differences, anytime interval"
@@ -83,6 +84,7 @@ def conclude(result: Result, project: Path) -> Result:
             "conclusion": effect.conclusion,
         },
         proof=_proof(effect),
+        watched=_watched(result.out, plan, effect),
         fault=_fault(result.out, project, header.seed, plan.alarm),
         money=priced_at(worth, effect),
     )  # fmt: skip
@@ -93,6 +95,15 @@ def conclude(result: Result, project: Path) -> Result:
 def known(value: float) -> float | None:
     """Return a number, or None if it is none: JSON knows no NaN."""
     return None if math.isnan(value) else value
+
+
+def _watched(out: Path, plan: Plan, effect: Effect) -> Watched | None:
+    if not plan.watch_arms or effect.conclusion != "proven":
+        return None
+    files = OsFiles(out / "journal", create=False)
+    header = header_of(out, files)
+    period = duration(parse_canonical(header.manifest).run.period)
+    return watched(plan, effect, rows_of(files, TagTable(header.tags), plan), period)
 
 
 def _proof(effect: Effect) -> Proof:

@@ -22,6 +22,7 @@ from jayul.core.types import Decision, Frame, Outcome, TagTable
 from jayul.learn import Card, Carded
 from jayul.plant.journal import Compare, Diverged, JournalInbox, JournalPlant, Rejoin, Rewindable, Tape, Tick, read_back
 from jayul.plant.sim.people import SimulatedPeople
+from jayul.project import invariance
 from jayul.project.manifest import load
 from jayul.project.monitor import ProofMonitor
 from jayul.project.problem import N_, ManifestError, Problem
@@ -122,6 +123,8 @@ def execute(project: Path, out: Path, options: Options) -> Result:
             raise refuse(out, what, seed=header.seed, free=free(out))
         if header is not None and (done := read_summary(out)) and done.complete and options.ticks is None:
             return Result(done, out, "complete")
+        if header is None:
+            invariance.check(wired, options.seed)
         return asyncio.run(_drive(wired, out, files, header, options))
 
 

@@ -11,6 +11,7 @@ from jayul.core.types import SECOND, Decision, Frame, Level, Outcome, Tag, TagTa
 from jayul.learn import Card
 from jayul.learn.formula import CONDITION
 from jayul.prove.claim import Money
+from jayul.prove.watch import Watched
 
 KPI = "kpi"  # the derived tag
 EPISODES = 50  # that are kept of each alarm
@@ -146,6 +147,7 @@ class Summary(msgspec.Struct, frozen=True):
     signed_head: str
     asks: list[str]
     money: Money | None = None  # what the benefit is worth in a year
+    watched: Watched | None = None  # how the benefit stands in the pairs after the proof
 
 
 def _rings(tag: Tag) -> bool:

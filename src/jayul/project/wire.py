@@ -30,6 +30,7 @@ from jayul.learn.spread import SpreadConfig, spread
 from jayul.plant.errors import Refused, Unreachable
 from jayul.plant.files import Survey
 from jayul.plant.journal import Rewindable
+from jayul.plant.sim.twins import TWINS
 from jayul.project import kinds
 from jayul.project.admit import admission, check_people
 from jayul.project.change import approved
@@ -211,7 +212,8 @@ def proof_plan(manifest: Manifest, line: Line) -> Plan | None:
             ["proof", "policy"], N_("'{name}' is no policy with an arm schedule (kind switchback)"), name=proof.policy
         )
     wash_out = manifest.span(["proof", "wash_out"], proof.wash_out) if proof.wash_out else 0
-    later = schedule.arms[proof.commissioning :]
+    number = schedule.proof
+    later = schedule.arms[proof.commissioning : number]
     if not wash_out and proof.commissioning < 2:
         message = N_("without 'wash_out' it takes two commissioning blocks, one each way, to find it")
         manifest.fail(["proof", "commissioning"], message)
@@ -220,22 +222,26 @@ def proof_plan(manifest: Manifest, line: Line) -> Plan | None:
             "the order of the arms is given, not drawn by a coin, so nothing can be shown; use 'pairs' instead of 'arms'"
         )
         manifest.fail(["proof", "policy"], message)
+    if not 0 <= proof.no_worse < math.inf:
+        manifest.fail(["proof", "no_worse"], N_("must not be negative"))
     if not 0.5 <= proof.confidence < 1:
         manifest.fail(["proof", "confidence"], N_("must lie between 0.5 and 1"))
     if len(later) // 2 < (least := floor(proof.confidence)):
         message = N_("{pairs} pairs can never show anything at {confidence} %: it takes at least {least}")
         what = {"pairs": str(len(later) // 2), "confidence": f"{100 * proof.confidence:g}", "least": str(least)}
         manifest.fail(["proof"], message, **what)
-    if wash_out >= schedule.end - schedule.starts[-1]:
+    end = (*schedule.starts, schedule.end)[number]
+    if wash_out >= end - schedule.starts[number - 1]:
         manifest.fail(["proof", "wash_out"], N_("is not shorter than a block"))
     if not later or len(later) % 2 or any({a, b} != {"on", "off"} for a, b in zip(later[::2], later[1::2], strict=True)):
         manifest.fail(["proof", "commissioning"], N_("what is left of the arms does not come in pairs of on and off"))
     held = [Held(proof.production, ratio=proof.production_ratio)] if proof.production else []
     held += [Held(proof.quality, within=proof.quality_within)] if proof.quality else []
     return Plan(
-        proof.policy, KPI, manifest.kpi.unit, schedule.move.target, schedule.starts, schedule.arms, schedule.end,
+        proof.policy, KPI, manifest.kpi.unit, schedule.move.target, schedule.starts[:number], schedule.arms[:number], end,
         proof.commissioning, wash_out, proof.alarm, manifest.span(["proof", "recover"], proof.recover), proof.least,
-        proof.confidence, tuple(held), proof.limits, proof.drivers, proof.twin, proof.coverage_gap,
+        proof.confidence, tuple(held), proof.limits, proof.drivers, proof.twin, proof.coverage_gap, proof.no_worse,
+        schedule.starts[number:], schedule.arms[number:], schedule.end if schedule.arms[number:] else 0,
     )  # fmt: skip
 
 
@@ -292,7 +298,7 @@ def _models(manifest: Manifest, tags: TagTable, rules: Sequence[Any]) -> tuple[d
         if name in models:
             manifest.fail(path, N_("the name '{name}' is taken; give each model its own"), name=name)
         try:
-            model = make(learn.Setting(name, TagTable([*tags.tags, *derived])))
+            model = make(learn.Setting(name, TagTable([*tags.tags, *derived]), TWINS))
             TagTable([*tags.tags, *derived, *model.tags])
         except (ExprError, ValueError) as error:
             manifest.fail(path, "{text}", text=_hint(manifest, str(error), [*tags.names, *(tag.name for tag in derived)]))
@@ -356,7 +362,8 @@ def _seat(manifest: Manifest, i: int, section: PolicySection, table: TagTable, p
     factory = kinds.find(manifest, "policies", section.kind, path)
     config: Any = manifest.convert(path, section.options, factory.config)
     _check_move(manifest, path, section, config, table, period)
-    setting = PolicySetting(section.name, section.writes, section.needs, period, clock.now(), clock.rng)
+    end = clock.now() + manifest.span(["run", "duration"], manifest.run.duration)
+    setting = PolicySetting(section.name, section.writes, section.needs, period, clock.now(), clock.rng, end)
     policy, plan = factory.make(config, setting)
     policy = converting(policy, {name: table[name].unit for name in section.writes})
     own = [*path, "ladder"] if section.ladder else ["ladder"]

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from jayul.prove.effect import Conclusion, Effect, Interval, Row, blocks_of, judge
 from jayul.prove.plan import Plan
+from jayul.prove.watch import Watched, watch
 from jayul.record.journal import Head
 
 FORMAT: Literal[1] = 1
@@ -77,13 +78,15 @@ class Said(msgspec.Struct, frozen=True):
 
 class Figures(msgspec.Struct, frozen=True):
     """All that is recomputed. `effect` is an Effect as plain values: what is not a number is null. `coverage`: share of ticks
-    in which a tag was good, by tag. `plant_hours`: from the first to the last row.
+    in which a tag was good, by tag. `plant_hours`: from the first to the last row. `watched`: the pairs after the proof, if there
+    were any and it was proven.
     """
 
     effect: dict[str, Any]
     coverage: dict[str, float]
     plant_hours: float
     ticks: int
+    watched: Watched | None
     money: Money
     unmeasured: tuple[str, ...]
 
@@ -111,6 +114,7 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     plant_hours: float
     ticks: int
     end: Time
+    watched: Watched | None
     money: Money
     unmeasured: tuple[str, ...]
     effort: dict[str, Any] | None
@@ -138,12 +142,14 @@ class Sealed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     unit: str
     conclusion: Conclusion
     confidence: float
+    no_worse: float
     benefit: Interval | None
     absolute: Interval | None
     pairs: int
     pairs_planned: int
     plant_hours: float
     end: Time
+    watched: Watched | None
     money: Money
     effort: dict[str, Any] | None
     lesson: str
@@ -176,8 +182,11 @@ def figures(plan: Plan, rows: Sequence[Row], period: int, money: Money) -> Figur
     names = sorted(rows[0].values) if rows else []
     coverage = {name: sum(row.values[name] == row.values[name] for row in rows) / len(rows) for name in names}
     hours = (rows[-1].at - rows[0].at) / 3.6e12 if rows else 0.0
-    priced = priced_at(money, effect)
-    return Figures(plain(effect), coverage, hours, len(rows), priced, tuple(unmeasured(plan, hours, priced)))
+    priced, since = priced_at(money, effect), None
+    if plan.watch_arms and effect.conclusion == "proven":
+        proven = effect.absolute[0] if effect.absolute else 0.0
+        since = watch(plan, rows, period, proven, round(effect.wash_out * 3.6e12))
+    return Figures(plain(effect), coverage, hours, len(rows), since, priced, tuple(unmeasured(plan, hours, priced)))
 
 
 def priced_at(money: Money, effect: Effect) -> Money:
@@ -196,7 +205,8 @@ def priced_at(money: Money, effect: Effect) -> Money:
 def unmeasured(plan: Plan, hours: float, money: Money) -> Iterator[str]:
     """Yield what this claim says nothing about."""
     yield f"seasons, products and operating states other than those of these {hours:.0f} hours"
-    yield "what comes after the last block: whether the benefit lasts"
+    if not plan.watch_arms:
+        yield "what comes after the last block: whether the benefit lasts"
     yield "whatever the KPI does not count: wear, maintenance, emissions, people's work"
     if not any(held.ratio is not None for held in plan.held):
         yield "production: no tag of it was held"
@@ -217,6 +227,7 @@ def sealed(claim: Claim) -> Sealed:
         sealed=1, claim=digest(claim), project=claim.project, plant=claim.plant, policy=claim.policy,
         policy_kind=claim.policy_kind, method=claim.method, jayul=claim.jayul, signatures_simulated=claim.signatures_simulated,
         kpi=claim.kpi.name, unit=claim.kpi.unit, conclusion=effect["conclusion"], confidence=claim.plan.confidence,
+        no_worse=claim.plan.no_worse, watched=claim.watched,
         benefit=effect["benefit"], absolute=effect["absolute"], pairs=effect["pairs"], pairs_planned=effect["pairs_planned"],
         plant_hours=claim.plant_hours, end=claim.end, money=claim.money, effort=claim.effort, lesson=claim.lesson,
         digests=claim.digests, head=str(claim.head), key=claim.key, people=claim.people,

@@ -89,7 +89,7 @@ def blocks_of(plan: Plan, rows: Iterable[Row], period: int) -> list[Block]:
         number = int(np.searchsorted(plan.starts, row.at, side="right")) - 1
         if number >= 0 and row.at < plan.end:
             held[number].append(row)
-    settled = [_settling(plan.kpi, block) for block in held[: plan.commissioning]]
+    settled = [_settling(plan, block) for block in held[: plan.commissioning]]
     wash_out = wash_out_of(plan, settled)
     quiet_from, found = 0, list[Block]()
     for i, (arm, block) in enumerate(zip(plan.arms, held, strict=True)):
@@ -99,7 +99,7 @@ def blocks_of(plan: Plan, rows: Iterable[Row], period: int) -> list[Block]:
                 continue
             if plan.alarm and row.values[plan.alarm] == 1.0:
                 quiet_from = row.at + plan.recover
-            if row.at >= quiet_from and not math.isnan(row.values[plan.kpi]):
+            if row.at >= quiet_from and not math.isnan(_compared(plan, row)):
                 used.append(row)
         planned = (ends[i] - plan.starts[i] - wash_out) / period
         means = {tag: _mean([row.values[tag] for row in used]) for tag in sorted(_tags(plan))}
@@ -117,7 +117,7 @@ def _tags(plan: Plan) -> set[str]:
 
 
 def _halves(plan: Plan, rows: list[Row]) -> tuple[float, float]:
-    values = [row.values[plan.kpi] - (row.values[plan.twin] if plan.twin else 0.0) for row in rows]
+    values = [_compared(plan, row) for row in rows]
     return _mean(values[: len(values) // 2]), _mean(values[len(values) // 2 :])
 
 
@@ -136,13 +136,17 @@ def _hourly(kpi: str, rows: list[Row]) -> tuple[float, ...]:
     return tuple(_mean(values) for values in hours.values())
 
 
-def _settling(kpi: str, rows: list[Row]) -> float | None:
-    """Return after how many hours the smoothed KPI stays as close to its last value as it is in the last quarter of the block.
+def _compared(plan: Plan, row: Row) -> float:
+    return row.values[plan.kpi] - (row.values[plan.twin] if plan.twin else 0.0)
+
+
+def _settling(plan: Plan, rows: list[Row]) -> float | None:
+    """Return after how many hours the smoothed KPI (less its twin) stays as close to its last value as in the last quarter.
 
     Close: within three standard deviations of the last quarter; None if it is not that close before the last quarter begins.
     """
     width = max(len(rows) // 20, 1)
-    values = np.array([row.values[kpi] for row in rows])
+    values = np.array([_compared(plan, row) for row in rows])
     if len(values) < 40 or np.isnan(values).any():
         return None
     smooth = np.convolve(values, np.full(width, 1 / width), mode="valid")
@@ -176,16 +180,16 @@ def _mean(values: list[float]) -> float:
 def judge(plan: Plan, blocks: list[Block]) -> Effect:
     """Draw the conclusion that the plan allows; blocks that have not been (no tick) are not judged."""
     after = [block for block in blocks[plan.commissioning :] if block.ticks]
-    couples = _pairs(after)
+    couples = in_pairs(after)
     good = [(off, on) for off, on in couples if not off.left_out and not on.left_out]
-    differences = np.array([_kpi(plan, off) - _kpi(plan, on) for off, on in good])
+    differences = np.array([compared(plan, off) - compared(plan, on) for off, on in good])
     off_mean = _mean([off.means[plan.kpi] for off, _ in good])
     on_mean = _mean([on.means[plan.kpi] for _, on in good])
     held = {
         h.tag: {arm: _mean([pair[k].means[h.tag] for pair in good]) for k, arm in enumerate(("off", "on"))} for h in plan.held
     }
     minutes = {arm: sum(sum(b.outside.values()) for b in after if b.arm == arm) for arm in ("off", "on")}
-    seen = looks(differences, plan.confidence)
+    seen = looks(differences, plan.confidence, plan.no_worse)
     absolute: Interval | None = (seen[-1].mean, seen[-1].low, seen[-1].high) if len(seen) > 1 else None
     benefit = _percent(absolute, off_mean)
     conclusion, reasons = _conclude(plan, blocks, couples, good, seen, held, minutes)
@@ -197,7 +201,8 @@ def judge(plan: Plan, blocks: list[Block]) -> Effect:
     )  # fmt: skip
 
 
-def _kpi(plan: Plan, block: Block) -> float:
+def compared(plan: Plan, block: Block) -> float:
+    """Return what a block contributes: the mean KPI, less its twin's if there is one."""
     return block.means[plan.kpi] - (block.means[plan.twin] if plan.twin else 0.0)
 
 
@@ -244,9 +249,10 @@ def _beside(plan: Plan, good: list[Couple], differences: np.ndarray) -> dict[str
     return found | {"HAC": (estimate, estimate - reach, estimate + reach)}
 
 
-def _pairs(blocks: list[Block]) -> list[Couple]:
+def in_pairs(blocks: list[Block]) -> list[Couple]:
+    """Return neighbours, two by two, that hold one arm each, as (off, on)."""
     couples = [sorted(blocks[i : i + 2], key=lambda block: block.arm) for i in range(0, len(blocks) - 1, 2)]
-    return [(off, on) for off, on in couples]
+    return [(off, on) for off, on in couples if (off.arm, on.arm) == ("off", "on")]
 
 
 def _interval(differences: np.ndarray, confidence: float) -> Interval | None:
@@ -289,7 +295,7 @@ def _conclude(
     if reasons:
         return "confounded", tuple(reasons)
     if seen[-1].e_harm >= bound:
-        return "worse", ("it costs more than it saves",)
+        return "worse", ("it costs more than it saves" if not plan.no_worse else "it is worse by more than the margin",)
     reasons = [f"not held: {h.tag}" for h in plan.held if not _is_held(h, held[h.tag])]
     if minutes["on"] > minutes["off"]:
         reasons.append("more minutes outside a limit than off")

@@ -36,6 +36,8 @@ class Plan(msgspec.Struct, frozen=True):
     `wash_out` 0: it is found by the commissioning blocks, `SLOWER` times the longest settling, and fixed with them.
     `twin`: a derived tag, journalled at each tick, that says what the KPI would be without the policy; what is compared is then
     KPI - twin. `coverage_gap`: largest difference between the arms in the share of ticks that count.
+    `no_worse`: the claim is not a benefit but that the KPI rises by no more than this (KPI's unit; 0: the claim is a benefit).
+    `watch_...`: the blocks after the proof, as they were drawn (none: the line goes back after the last block).
     """
 
     policy: str
@@ -56,6 +58,10 @@ class Plan(msgspec.Struct, frozen=True):
     drivers: tuple[str, ...] = ()  # must not differ between the arms: else the comparison is confounded
     twin: str = ""
     coverage_gap: float = 0.1
+    no_worse: float = 0.0
+    watch_starts: tuple[int, ...] = ()
+    watch_arms: tuple[Arm, ...] = ()
+    watch_end: int = 0
 
     def digest(self) -> str:
         """Return the SHA-256 of the plan, hexadecimal."""

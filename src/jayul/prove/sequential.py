@@ -57,11 +57,14 @@ def e_values(differences: np.ndarray) -> np.ndarray:
     return found
 
 
-def looks(differences: np.ndarray, confidence: float) -> tuple[Look, ...]:
-    """Return what could be said after each pair; `differences` float64 [n], in order of time."""
+def looks(differences: np.ndarray, confidence: float, margin: float = 0.0) -> tuple[Look, ...]:
+    """Return what could be said after each pair; `differences` float64 [n], in order of time.
+
+    With a `margin` (in the same unit) the e-values are for "no worse than by that much", and for worse than that.
+    """
     if not len(differences):
         return ()
-    good, bad = np.maximum.accumulate(e_values(differences)), np.maximum.accumulate(e_values(-differences))
+    good, bad = (np.maximum.accumulate(e_values(sign * (differences + margin))) for sign in (1.0, -1.0))
     found, low, high = list[Look](), -math.inf, math.inf
     for n in range(1, len(differences) + 1):
         least, most = _ends(differences[:n], threshold(confidence))

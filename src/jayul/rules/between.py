@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from jayul.core.guard import Context, Rule, narrow, refuse
@@ -43,8 +44,8 @@ def between(config: BetweenConfig, setting: Setting) -> Rule:
             return None
         if stale := [name for name in limits if not context.frame.fresh(name)]:
             return refuse(proposal, "between", f"the limit '{stale[0]}' is not fresh and good")
-        low = context.frame[config.low] if config.low else float("-inf")
-        high = context.frame[config.high] if config.high else float("inf")
+        low = context.frame[config.low] if config.low else -math.inf
+        high = context.frame[config.high] if config.high else math.inf
         return narrow(proposal, low, high, "between", "limits of the plant: {:g} to {:g}", low, high)
 
     return rule

@@ -1,7 +1,7 @@
 """Half-space: a weighted sum of several tags stays below a bound, such as a shared power limit or a corner of the envelope.
 
 The whole batch is held against it: the rule allows the largest share of the asked move that ends on the bound. From outside, only
-a move that brings the sum down is allowed.
+a move that does not bring the sum further up is allowed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def halfspaces(configs: Sequence[HalfspaceConfig], setting: Setting) -> Rule:
         """Return, for each half-space, the share of the asked move that it allows; and the tag that is not fresh, if any."""
         frame = context.frame
         stale = {i: tag for tag in tags if not frame.fresh(tag) for i in of[tag]}
-        stands = frame.value[take]
+        stands = np.nan_to_num(frame.value[take])  # a sum without such a tag is not touched by it
         for tag in place.keys() & context.moving.keys() - context.batch.keys():
             stands[place[tag]] = context.moving[tag]
         goes = stands.copy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import re
 from typing import ClassVar, Literal
 from zoneinfo import ZoneInfo
 
@@ -30,18 +31,16 @@ class HoursConfig(Leave, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError):
             raise ValueError(f"timezone '{self.timezone}' is unknown; write it like 'Asia/Seoul'") from None
-        if not self.days or _minutes(self.begin) % (24 * 60) == _minutes(self.end):
+        if not self.days or _minutes(self.begin) in (_minutes(self.end), _minutes(self.end) + 24 * 60):
             raise ValueError("'days', 'from' and 'to' leave no time at all")
 
 
 def _minutes(text: str) -> int:
     """Read HH:MM as minutes after midnight. Raises ValueError."""
-    hours, colon, minutes = text.partition(":")
-    if colon and len(minutes) == 2 and (hours + minutes).isdecimal() and hours and int(minutes) < 60:
-        found = int(hours) * 60 + int(minutes)
-        if found <= 24 * 60:
-            return found
-    raise ValueError(f"'{text}' is no time of day; write it like '08:30'")
+    found = re.fullmatch(r"(\d+):([0-5]\d)", text)
+    if not found or (minutes := int(found[1]) * 60 + int(found[2])) > 24 * 60:
+        raise ValueError(f"'{text}' is no time of day; write it like '08:30'")
+    return minutes
 
 
 def hours(config: HoursConfig, setting: Setting) -> Rule:
@@ -49,7 +48,6 @@ def hours(config: HoursConfig, setting: Setting) -> Rule:
     known(setting, config.tags)
     zone, begin, end = ZoneInfo(config.timezone), _minutes(config.begin), _minutes(config.end)
 
-    @functools.lru_cache(1)  # the whole batch asks at one instant
     def outside(at: int) -> str:
         now = dt.datetime.fromtimestamp(at // SECOND, zone)
         minute, today, yesterday = now.hour * 60 + now.minute, DAYS[now.weekday()], DAYS[now.weekday() - 1]
@@ -59,8 +57,10 @@ def hours(config: HoursConfig, setting: Setting) -> Rule:
             inside = (today in config.days and minute >= begin) or (yesterday in config.days and minute < end)
         return "" if inside else f"{now:%a %H:%M} is outside the hours for moves"
 
+    objection = functools.lru_cache(1)(outside)  # the whole batch asks at one instant
+
     def rule(context: Context, proposal: Proposal) -> Verdict | None:
-        if not config.meant(proposal) or not (text := outside(context.frame.at)):
+        if not config.meant(proposal) or not (text := objection(context.frame.at)):
             return None
         return refuse(proposal, "hours", text)
 

@@ -42,6 +42,7 @@ def mode(config: ModeConfig, setting: Setting) -> Rule:
     if unknown := [state for state in config.takes if not meant.get(state)]:
         raise ValueError(f"'{config.mode}' has no state '{unknown[0]}'; there are {', '.join(states.values()) or 'codes only'}")
     codes = frozenset(code for each in meant.values() for code in each)
+    names = dict[float, str](states.items())
 
     def rule(context: Context, proposal: Proposal) -> Verdict | None:
         if not config.meant(proposal):
@@ -49,14 +50,6 @@ def mode(config: ModeConfig, setting: Setting) -> Rule:
         if not context.frame.fresh(config.mode):
             return refuse(proposal, "mode", f"unknown in which state '{config.mode}' is")
         code = context.frame[config.mode]
-        return (
-            None
-            if code in codes
-            else refuse(
-                proposal,
-                "mode",
-                f"'{config.mode}' is {states.get(int(code), f'{code:g}') if code == int(code) else f'{code:g}'}",
-            )
-        )
+        return None if code in codes else refuse(proposal, "mode", f"'{config.mode}' is {names.get(code, f'{code:g}')}")
 
     return rule

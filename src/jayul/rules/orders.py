@@ -12,6 +12,8 @@ from typing import Any
 from jayul.core.guard import Context, narrow, refuse
 from jayul.core.types import Proposal, Verdict
 
+_HUGE = 1e300  # a limit lies below
+
 
 def orders(context: Context, proposal: Proposal) -> Verdict | None:
     """Narrow to the limits that are in force for the tag; refuse while anybody has locked it."""
@@ -32,7 +34,7 @@ def orders(context: Context, proposal: Proposal) -> Verdict | None:
 def sound(body: dict[str, Any]) -> bool:
     """Say whether the body of an order can be understood: exactly one of limits, lock, clear; limits finite and in order."""
     limits = [body[key] for key in ("low", "high") if key in body]
-    if any(isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300 for value in limits):
+    if any(isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _HUGE for value in limits):
         return False
     forms = [bool(limits), body.get("lock") is True, body.get("clear") is True]
     people = isinstance(body.get("tag"), str) and (

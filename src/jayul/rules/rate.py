@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from jayul.core.guard import Context, Rule, narrow, refuse
 from jayul.core.types import Proposal, Verdict
 from jayul.rules import Moved, Setting, history, known
@@ -14,7 +16,7 @@ class RateConfig(Moved, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.most < float("inf"):
+        if not 0 < self.most < math.inf:
             raise ValueError("'most' must be above 0")
 
 

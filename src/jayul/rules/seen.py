@@ -6,6 +6,8 @@ What models and people know of a line ends there. The box is learned while the l
 
 from __future__ import annotations
 
+import math
+
 from jayul.core.guard import Context, Rule, narrow, refuse
 from jayul.core.types import Proposal, Verdict
 from jayul.rules import Leave, Setting, history, known, span
@@ -28,7 +30,7 @@ class BoxConfig(Leave, frozen=True, kw_only=True, forbid_unknown_fields=True):
         span(self.after)
         if not self.tags:
             raise ValueError("'tags' names no tag")
-        if not 0 <= self.margin < float("inf"):
+        if not 0 <= self.margin < math.inf:
             raise ValueError("'margin' must not be negative")
 
 

@@ -21,18 +21,12 @@ import numpy as np
 from jayul.core.clock import Clock
 from jayul.core.expr import ExprError, duration
 from jayul.core.types import BAD, SECOND, Frame, Receipt, Tag, TagTable, Verdict
+from jayul.plant.sim import tank_physics as physics
+from jayul.plant.sim.tank_physics import AMBIENT_T, BASE, FEED_T, FLOW, GRADES, KEEP, TARGET, VOLUME, C
 
 SCAN = 10 * SECOND
-BASE, TARGET = 55.0, 62.0  # degC, TIC1.SP off and on
-GRADES = (68.0, 64.0)  # degC of product, by grade
 PRICE_1 = 0.05  # USD/kW/h
-C = 4180.0  # kJ/(m3.K), water
-WALL, WALL_UA, WALL_LOSS, LOSS_2 = 4000.0, 3.0, 0.3, 0.3  # kJ/K, kW/K, kW/K, kW/K
-FLOW, FEED_T, AMBIENT_T, PUMP = 6.0, 20.0, 22.0, 1.5  # m3/h, degC, degC, kW at nominal flow
-VOLUME = 2.0  # m3, both tanks
-_DT = SCAN / SECOND
-_KEEP = 1 - _DT / np.array([1800.0, 7200.0, 14400.0])  # by scan, of the disturbances of product flow, feed, ambient temperature
-_SHOCK = np.sqrt(1 - _KEEP * _KEEP)
+_SHOCK = np.sqrt(1 - KEEP * KEEP)
 
 _GRADE_STATES = {0: "A", 1: "B"}
 _MODE_STATES = {0: "MAN", 1: "AUTO", 2: "RCAS"}
@@ -115,9 +109,9 @@ def price_2(effect: float) -> float:
     Nominal steady state: Q1 = q C (SP - Tfeed) + UA (SP - Ta), Q2 = q C (Tproduct - SP) + UA2 (Tproduct - Ta) - pump;
     cost = PRICE_1 Q1 + price Q2, which is linear in the price.
     """
-    duty, wall = FLOW / 3600 * C, WALL_UA * WALL_LOSS / (WALL_UA + WALL_LOSS)
+    duty, wall = FLOW / 3600 * C, physics.WALL_UA * physics.WALL_LOSS / (physics.WALL_UA + physics.WALL_LOSS)
     q1 = [duty * (sp - FEED_T) + wall * (sp - AMBIENT_T) for sp in (BASE, TARGET)]
-    q2 = [duty * (GRADES[0] - sp) + LOSS_2 * (GRADES[0] - AMBIENT_T) - PUMP for sp in (BASE, TARGET)]
+    q2 = [duty * (GRADES[0] - sp) + physics.LOSS_2 * (GRADES[0] - AMBIENT_T) - physics.PUMP for sp in (BASE, TARGET)]
     return PRICE_1 * (q1[1] - q1[0] * (1 - effect)) / (q2[0] * (1 - effect) - q2[1])
 
 
@@ -143,17 +137,19 @@ class Tank:
         self.tags = TAGS
         self.rewind()
 
+    @property
+    def contents(self) -> list[float]:
+        """What stands in the plant: m3, m3 (tanks), kJ, kJ (tank 1, its wall), kJ (tank 2)."""
+        return list(self._state[:5])
+
     def rewind(self) -> None:
         """Go back to the first instant: a simulated plant can be brought back to any tick by applying its journal again."""
-        t1, t2 = BASE, GRADES[0]
-        tw = (WALL_UA * t1 + WALL_LOSS * AMBIENT_T) / (WALL_UA + WALL_LOSS)
         self._start = self._scanned = self._clock.now()
-        self.contents = [1.0, 1.0, C * t1, WALL * tw, C * t2]  # m3, m3, kJ, kJ, kJ
+        self._state = physics.settled()
         self.ledger = dict.fromkeys(("volume_in", "volume_out", "energy_in", "energy_out", "electric", "lost"), 0.0)
         self._sp1 = self._local_sp1 = BASE
         self._lsp1 = self._local_lsp1 = 50.0
         self._mode, self._grade, self._watchdog, self._written_at = 2, 0, 0, 0
-        self._integral = [253.0, 103.0, 0.0, 0.0]  # kW, kW, m3/h, m3/h
         self._ar = np.zeros(3)  # product flow, feed temperature, ambient temperature: standard normal, autocorrelated
         self._shocks = _Chance(self._clock, "tank/shocks", _SHOCK)
         self._measured = _Chance(self._clock, "tank/noise", np.array([_NOISE.get(name, 0.0) for name in TAGS.names]))
@@ -163,7 +159,7 @@ class Tank:
         self._noise = np.zeros(len(TAGS.tags))
         self._stuck: dict[int, tuple[float, int]] = {}  # fault number -> value and time when it began
         self._faults = [(f, self._start + duration(f.after), duration(f.lasts)) for f in self._config.fault]
-        self._power, self._flows = [253.0, 103.0], [FLOW, FLOW, FLOW]
+        self._power, self._flows = (253.0, 103.0), (FLOW, FLOW, FLOW)
         self._feed_t, self._ambient_t = FEED_T, AMBIENT_T
 
     async def read(self) -> Frame:
@@ -189,10 +185,10 @@ class Tank:
 
     def _scan(self, now: int) -> None:
         """One scan of the plant's controller: disturb, control, then integrate the physics over 10 s."""
-        self._ar = _KEEP * self._ar + self._shocks.row()
+        self._ar = KEEP * self._ar + self._shocks.row()
         flow, feed, ambient = self._ar.tolist()
-        demand = FLOW + 0.4 * flow
-        self._feed_t, self._ambient_t = FEED_T + 1.0 * feed, AMBIENT_T + 1.5 * ambient
+        demand = FLOW + physics.FLOW_SD * flow
+        self._feed_t, self._ambient_t = FEED_T + physics.FEED_SD * feed, AMBIENT_T + physics.AMBIENT_SD * ambient
         if self._config.confounded and (now - self._start) % (7200 * SECOND) == 0:
             share_b = 0.85 if self._sp1 > (BASE + TARGET) / 2 else 0.15
             self._grade = int(self._plan.random() < share_b)
@@ -200,44 +196,21 @@ class Tank:
             self._sp1, self._lsp1, self._written_at = self._local_sp1, self._local_lsp1, 0
         if self._faults:
             self._operate(now)
-        v1, v2, h1, _, h2 = self.contents
-        power_1 = self._pi(0, self._sp1 - h1 / (C * v1), 20.0, 300.0, 0.0, 600.0)
-        power_2 = self._pi(1, GRADES[self._grade] - h2 / (C * v2), 20.0, 300.0, 0.0, 400.0)
-        pump = demand + self._pi(2, 50.0 - 100 * v2 / VOLUME, 0.3, 900.0, -6.0, 6.0)
-        feed = pump + self._pi(3, self._lsp1 - 100 * v1 / VOLUME, 0.3, 900.0, -6.0, 6.0)
-        flows = [max(feed, 0.0) if v1 < VOLUME else 0.0, max(pump, 0.0) if v1 > 0.05 else 0.0, demand if v2 > 0.05 else 0.0]
-        self._power, self._flows = [power_1, power_2], flows
-        self._integrate(flows[0] / 3600, flows[1] / 3600, flows[2] / 3600, power_1, power_2)
+        drivers = physics.Drivers(demand, self._feed_t, self._ambient_t, GRADES[self._grade])
+        done = physics.scan(self._state, self._sp1, self._lsp1, drivers, physics.ONE)
+        self._state, self._power, self._flows = done.state, done.power, done.flows
+        self._keep_books(done)
         self._noise = self._measured.row()
 
-    def _pi(self, i: int, error: float, gain: float, reset: float, low: float, high: float) -> float:
-        """Proportional-integral control; the integral stops at the limits."""
-        integral = self._integral[i] + gain * error * _DT / reset
-        self._integral[i] = integral = low if integral < low else high if integral > high else integral
-        out = integral + gain * error
-        return low if out < low else high if out > high else out
-
-    def _integrate(self, feed: float, pump: float, out: float, power_1: float, power_2: float) -> None:
-        """Midpoint rule over one scan; flows in m3/s. What leaves one place enters another, so balances hold to rounding."""
-        v1, v2, h1, w, h2 = self.contents
-        electric = PUMP * pump * 3600 / FLOW
-        into = feed * C * self._feed_t
-        for dt in (_DT / 2, _DT):
-            t1, tw, t2 = h1 / (C * v1), w / WALL, h2 / (C * v2)
-            over, to_wall, from_wall = pump * C * t1, WALL_UA * (t1 - tw), WALL_LOSS * (tw - self._ambient_t)
-            gone, lost = out * C * t2, LOSS_2 * (t2 - self._ambient_t)
-            v1, v2 = self.contents[0] + dt * (feed - pump), self.contents[1] + dt * (pump - out)
-            h1 = self.contents[2] + dt * (into - over + power_1 - to_wall)
-            w = self.contents[3] + dt * (to_wall - from_wall)
-            h2 = self.contents[4] + dt * (over - gone + power_2 + electric - lost)
-        self.contents = [v1, v2, h1, w, h2]
-        book = self.ledger
-        book["volume_in"] += _DT * feed
-        book["volume_out"] += _DT * out
-        book["energy_in"] += _DT * into
-        book["energy_out"] += _DT * gone
-        book["electric"] += _DT * (power_1 + power_2 + electric)
-        book["lost"] += _DT * (from_wall + lost)
+    def _keep_books(self, done: physics.Scan) -> None:
+        feed, _, out = (flow / 3600 for flow in done.flows)
+        book, dt = self.ledger, SCAN / SECOND
+        book["volume_in"] += dt * feed
+        book["volume_out"] += dt * out
+        book["energy_in"] += dt * done.into
+        book["energy_out"] += dt * done.gone
+        book["electric"] += dt * done.electric
+        book["lost"] += dt * done.lost
 
     def _operate(self, now: int) -> None:
         """Play the operator: faults of kind manual and override."""
@@ -249,7 +222,7 @@ class Tank:
                 self._sp1 = fault.value
 
     def _frame(self, now: int) -> Frame:
-        v1, v2, h1, _, h2 = self.contents
+        v1, v2, h1, _, h2 = self._state[:5]
         power, flows = self._power, self._flows
         truth = (
             h1 / (C * v1), self._sp1, self._mode, h2 / (C * v2), GRADES[self._grade], 100 * v1 / VOLUME, self._lsp1,
