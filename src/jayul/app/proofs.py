@@ -16,6 +16,7 @@ from jayul.prove.baseline import Baseline
 from jayul.prove.effect import Effect
 from jayul.prove.plan import Plan
 from jayul.prove.sequential import floor, pairs_needed
+from jayul.prove.watch import Watched
 
 CONCLUSIONS = {
     "proven": N_("proven"), "not proven": N_("not proven"), "worse": N_("worse"), "confounded": N_("confounded"),
@@ -66,6 +67,9 @@ def proof(console: Console, s: Summary) -> None:
     _conclusion(console, s.proof.conclusion, s.proof.reasons)
     if text := standing(s):
         console.print(text, highlight=False)
+    from jayul.app import claims  # it stands on this page
+
+    console.print(claims.money(s.money), highlight=False, soft_wrap=True)
 
 
 def reason(text: str) -> str:
@@ -92,11 +96,15 @@ def looked(e_value: float | None, more_hours: float | None) -> str:
 
 def standing(s: Summary) -> str:
     """Say how a proven benefit stands since; empty if nobody watches."""
-    if s.watched is None or s.kpi is None or s.watched.mean is None:
+    return standing_of(s.watched, s.kpi["unit"]) if s.watched is not None and s.kpi is not None else ""
+
+
+def standing_of(watched: Watched, unit: str) -> str:
+    """Say how a proven benefit stands since; empty if no pair counts."""
+    if watched.mean is None:
         return ""
     text = _("Watched since the proof: {pairs} pairs, {mean} {unit} saved; the benefit {standing}.")
-    mean = show.number(s.watched.mean)
-    return text.format(pairs=s.watched.pairs, mean=mean, unit=s.kpi["unit"], standing=_(STANDING[s.watched.standing]))
+    return text.format(pairs=watched.pairs, mean=show.number(watched.mean), unit=unit, standing=_(STANDING[watched.standing]))
 
 
 def _conclusion(console: Console, conclusion: str, reasons: Sequence[str]) -> None:

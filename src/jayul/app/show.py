@@ -97,7 +97,12 @@ STATES = {
 
 def number(value: float | None) -> str:
     """Write a number shortly, or a dash."""
-    return "–" if value is None else f"{value:.6g}"
+    return "–" if value is None or math.isnan(value) else f"{value:.6g}"
+
+
+def fixed(value: float | None, digits: int) -> str:
+    """Write a number with so many decimals, or a dash."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def problem(found: Problem) -> str:
@@ -154,12 +159,17 @@ def findings(summary: Summary) -> Table:
 
 def effort(s: Summary) -> str:
     """Say in one line what the run cost its people."""
-    e, acts = s.effort, ", ".join(f"{_(KINDS.get(kind, kind))} {count}" for kind, count in sorted(s.effort.acts.items())) or "0"
+    return effort_of(msgspec.to_builtins(s.effort))
+
+
+def effort_of(e: dict[str, Any]) -> str:
+    """Say in one line what a run cost its people, from the `effort` of a summary or a claim."""
+    acts = ", ".join(f"{_(KINDS.get(kind, kind))} {count}" for kind, count in sorted(e["acts"].items())) or "0"
     text = _(
         "Effort: {acts}; overrides {overrides}, alarms {alarms}, at a limit {minutes:.0f} min, approvals in under 2 s: {hasty}"
     )
-    hasty = _("unknown") if e.hasty_approvals is None else str(e.hasty_approvals)
-    return text.format(acts=acts, overrides=e.overrides, alarms=e.alarms, minutes=e.clamped_minutes, hasty=hasty)
+    hasty = _("unknown") if e["hasty_approvals"] is None else str(e["hasty_approvals"])
+    return text.format(acts=acts, overrides=e["overrides"], alarms=e["alarms"], minutes=e["clamped_minutes"], hasty=hasty)
 
 
 def instant(at: int, zone: str) -> str:

@@ -35,6 +35,7 @@ from jayul.project.admit import admission, check_people
 from jayul.project.change import approved
 from jayul.project.manifest import LadderSection, Manifest, PolicySection, parse_canonical, utc
 from jayul.project.plans import plan_tags, proof_plan
+from jayul.project.price import read_pack
 from jayul.project.problem import N_, nearest
 from jayul.project.summary import KPI
 from jayul.record.journal import FORMAT, Header
@@ -108,12 +109,13 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
         _check_numbers(manifest, plant.survey(), line)
     names = tuple(seat.name for seat in line.seats)
     tags = tuple(line.table.tags[i] for i in line.named)
-    plan = proof_plan(manifest, line)
+    plan, ticks = proof_plan(manifest, line), max(1, total // period)
     header = Header(
         FORMAT, __version__, manifest.project.name, seed, clock.now(), manifest.canonical, tags, names, manifest.people.simulated,
         msgspec.json.encode(plan, order="sorted").decode() if plan else "", approved(folder, manifest),
+        read_pack(manifest, folder, clock.now() + (ticks - 1) * period),
     )  # fmt: skip
-    return Wired(manifest, plant, clock, line, max(1, total // period), header)
+    return Wired(manifest, plant, clock, line, ticks, header)
 
 
 def _check_recorded(manifest: Manifest) -> None:

@@ -37,6 +37,8 @@ def _axis(low: float, high: float, unit: str) -> list[str]:
 def trend(effect: Effect, hours: list[float], values: list[float], unit: str, start: int) -> str:
     """Draw the KPI over plant time, the blocks behind it: on dark, off light, left out hatched."""
     good = [v for v in values if not math.isnan(v)]
+    if not good:
+        return ""
     low, high = min(good), max(good)
     low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
     fx, ox = _scale(0.0, max(hours), WIDTH, PAD, flip=False)
