@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jayul.app import report, texts
 from jayul.project.baseline import measure_baseline
 from jayul.project.manifest import load
 from jayul.project.problem import ManifestError
@@ -162,3 +163,13 @@ def test_a_baseline_that_makes_no_sense_gets_one_line(drivers: str, more: str, t
     (project / "jayul.toml").write_text(MANIFEST.format(drivers=drivers, more=more), encoding="utf-8")
     with pytest.raises(ManifestError, match=text):
         wire(load(project), project, 0)
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Before and after the change"), ("ko", "변경 전과 후")])
+def test_the_report_shows_it(language: str, words: str, project: Path) -> None:
+    execute(project, project / "out", Options(history=False))
+    texts.setup(language)
+    page = report.render(project / "out", language)
+    texts.setup("en")
+    assert words in page
+    assert f"{measure_baseline(project / 'out').percent[0]:.2f} %" in page

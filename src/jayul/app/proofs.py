@@ -84,6 +84,12 @@ def interval(low: float | None, high: float | None, digits: int = 1) -> str:
     return _("{low} to {high}").format(low=ends[0], high=ends[1])
 
 
+def significant(low: float | None, high: float | None) -> str:
+    """Return an interval as text with four significant digits."""
+    ends = ["–∞" if low is None else f"{low:.4g}", "∞" if high is None else f"{high:.4g}"]
+    return _("{low} to {high}").format(low=ends[0], high=ends[1])
+
+
 def looked(e_value: float | None, more_hours: float | None) -> str:
     """Say how sure the coin makes it, and how much longer it would take; empty if nothing was judged."""
     if e_value is None:
@@ -130,10 +136,9 @@ def planned(console: Console, plan: Plan, shifts: Mapping[str, float]) -> None:
         console.print(text.format(shifts=said), highlight=False)
 
 
-def before_and_after(console: Console, out: Path, b: Baseline) -> None:
-    """Show what a normalised baseline says."""
-    table = show.columns(_("normalised baseline"), "", right=[1])
-    rows = {
+def baseline_rows(b: Baseline) -> dict[str, str]:
+    """Return what a normalised baseline says, as text by name."""
+    return {
         _("means before, after the change"): f"{b.before}, {b.after}",
         _("expected without the change"): show.number(b.expected),
         _("measured"): show.number(b.actual),
@@ -143,13 +148,23 @@ def before_and_after(console: Console, out: Path, b: Baseline) -> None:
         _("time after within the drivers seen before"): _percent(b.inside),
         _("placebos as large as the saving"): f"{b.larger} / {b.placebos}",
     }
-    for name, value in rows.items():
+
+
+def baseline_saving(b: Baseline) -> str:
+    """Say what was saved, or nothing."""
+    if b.percent is None:
+        return ""
+    text = _("Saving {value:.2f} %, interval from placebos {interval} %")
+    return text.format(value=b.percent[0], interval=interval(b.percent[1], b.percent[2], 2))
+
+
+def before_and_after(console: Console, out: Path, b: Baseline) -> None:
+    """Show what a normalised baseline says."""
+    table = show.columns(_("normalised baseline"), "", right=[1])
+    for name, value in baseline_rows(b).items():
         table.add_row(name, value)
     console.print(table)
-    if b.percent is not None:
-        text = _("Saving {value:.2f} %, interval from placebos {interval} %")
-        found = text.format(value=b.percent[0], interval=interval(b.percent[1], b.percent[2], 2))
-        console.print(found, style="bold", highlight=False)
+    console.print(baseline_saving(b), style="bold", highlight=False)
     _conclusion(console, b.conclusion, b.reasons)
     if b.supported:
         console.print(_("Every test that can be made without a coin is passed."), highlight=False)

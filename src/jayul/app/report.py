@@ -16,6 +16,7 @@ from jayul.app.texts import _
 from jayul.core.expr import duration
 from jayul.core.guard import HOUR
 from jayul.core.types import Frame, TagTable
+from jayul.project.baseline import has_baseline, measure_baseline
 from jayul.project.cases import cases
 from jayul.project.look import header_of, status
 from jayul.project.manifest import parse_canonical
@@ -53,7 +54,12 @@ def render(out: Path, language: str) -> str:
     )
     page = environment.get_template("report.html")
     made = cases([out / "claims"]) if (out / "claims").is_dir() else []
-    drawn = {"forecasts": _forecasts(out, summary), **_figures(out, summary), "made": [c for c in made if c.genuine]}
+    drawn = {
+        "baseline": measure_baseline(out) if has_baseline(out) else None,
+        "forecasts": _forecasts(out, summary),
+        **_figures(out, summary),
+        "made": [c for c in made if c.genuine],
+    }
     return page.render(s=summary, header=now.header, language=language, out=out, **drawn)
 
 
@@ -118,7 +124,7 @@ def _figures(out: Path, summary: Summary) -> dict[str, Any]:
     hours = [float(part[:, 0].mean() - header.start) / 3.6e12 for part in parts]
     values = [float(np.mean(part[:, 1])) for part in parts]
     trend = figures.trend(effect, hours, values, plan.unit, header.start)
-    forest = figures.forest(effect, plan.kpi, plan.unit)
+    forest = figures.forest(effect, plan)
     drawn = {"trend": trend, "forest": forest, "evidence": figures.evidence(effect, threshold(plan.confidence))}
     inside = [row.at for row in rows if plan.starts[0] <= row.at < max(plan.end, plan.watch_end)]
     unknown = Money(why="hours_per_year is not given")

@@ -72,6 +72,12 @@ RULES = {
     "lock": N_("locked by a person"), "limit": N_("outside the limits that a person set"),
 }  # fmt: skip
 MODELS = {  # kind -> what it is for, what it does not see
+    "simtwin": (
+        N_("says what the KPI would be if no set-point had been moved"),
+        N_(
+            "what the simulation does not know; errors cost power, not truth, as long as its drivers do not answer to the policy"
+        ),
+    ),
     "pca": (
         N_("rings when the tags no longer move together as they did while it learned, and names the largest contributions"),
         N_("what changes neither mean nor spread stays unseen; a regime that was not learned is not judged"),
@@ -179,6 +185,8 @@ def instant(at: int, zone: str) -> str:
 
 def learned(card: Card) -> str:
     """Say in one line what a model learned from, and how it did on what it had not seen."""
+    if card.kind == "simtwin":
+        return _("nothing: it is a simulation")
     if not card.fits:
         return _("has not learned yet")
     parts = [_("{fits} fits, {rows} rows").format(fits=len(card.fits), rows=sum(fit.rows for fit in card.fits))]

@@ -216,7 +216,11 @@ def is_good(paper: Claim | Sealed, s: Signature) -> bool:
 
 def is_claim(path: Path) -> bool:
     """Say whether a path is a claim (a bundle's folder, its claim.json, a sealed claim) rather than a run folder."""
-    return (path.is_file() and path.suffix == ".json") or (path / CLAIM).is_file() or (not (path / "journal").is_dir() and (path / ROWS).is_file())
+    return (
+        (path.is_file() and path.suffix == ".json")
+        or (path / CLAIM).is_file()
+        or (not (path / "journal").is_dir() and (path / ROWS).is_file())
+    )
 
 
 def read(path: Path) -> Claim | Sealed:
