@@ -7,17 +7,21 @@ import json
 import math
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from jayul.app.cli import main
 from jayul.conform.crash import make_project
+from jayul.project.claims import write
 from jayul.project.look import check, replay
+from jayul.project.proof import conclude
 from jayul.project.run import Options, execute
 
 COMMAND = [sys.executable, "-m", "jayul"]
@@ -121,28 +125,84 @@ def test_korean_names_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert "'" in next(line for line in lines if line.startswith("Next:")), "a path with a blank is quoted"
 
 
-def test_the_wheel_demos_and_verifies_by_itself(tmp_path: Path) -> None:
-    """Build the wheel, install it beside the libraries that are here, and use it from another folder."""
-    root = Path(__file__).parents[2]
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+class Installed(NamedTuple):
+    """A wheel of this tree, installed beside the libraries that are here: its Python, environment and package folder."""
+
+    python: Path
+    environment: dict[str, str]
+    package: Path
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    root, folder = Path(__file__).parents[2], tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
     subprocess.run([*build, str(root)], check=True, capture_output=True)
-    wheel = next(tmp_path.glob("jayul-*.whl"))
-    venv.create(tmp_path / "venv", with_pip=False)
-    home = next((tmp_path / "venv" / "lib").glob("python*")) / "site-packages"
+    wheel = next(folder.glob("jayul-*.whl"))
+    venv.create(folder / "venv", with_pip=False)
+    home = next((folder / "venv" / "lib").glob("python*")) / "site-packages"
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(home), str(wheel)],
         check=True,
     )
     libraries = next(path for path in sys.path if path.endswith("site-packages"))
-    python = tmp_path / "venv" / "bin" / "python"
-    paths = os.pathsep.join([str(home), libraries])
-    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
+    python = folder / "venv" / "bin" / "python"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(home), libraries]),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     code = "import jayul, sys; sys.exit(0 if 'venv' in jayul.__file__ else 3)"
-    subprocess.run([str(python), "-c", code], check=True, env=environment, cwd=tmp_path)
-    demo = [str(python), "-m", "jayul", "demo", "tank", "--json"]
+    subprocess.run([str(python), "-c", code], check=True, env=environment, cwd=folder)
+    return Installed(python, environment, home / "jayul")
+
+
+def test_the_wheel_demos_and_verifies_by_itself(installed: Installed, tmp_path: Path) -> None:
+    python, environment = str(installed.python), {**installed.environment, "JAYUL_KEYS": os.environ["JAYUL_KEYS"]}
+    demo = [python, "-m", "jayul", "demo", "tank", "--json"]
     done = subprocess.run(demo, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])["found"]
     assert all(row["found"] for row in found)
-    verify = [str(python), "-m", "jayul", "verify", "runs/demo-tank/run"]
+    verify = [python, "-m", "jayul", "verify", "runs/demo-tank/run"]
     assert subprocess.run(verify, env=environment, cwd=tmp_path, check=False, capture_output=True).returncode == 0
+
+
+def test_the_wheel_verifies_a_claim_without_project_run_and_keys(installed: Installed, tmp_path: Path) -> None:
+    root, project = Path(__file__).parents[2], tmp_path / "line"
+    project.mkdir()
+    text = (root / "examples" / "tank" / "jayul.toml").read_text(encoding="utf-8")
+    (project / "jayul.toml").write_text(text.replace("pairs = 12", "pairs = 6").replace('"84 h"', '"47 h"'), encoding="utf-8")
+    conclude(execute(project, tmp_path / "run", Options(history=False)), project)
+    _, bundle = write(tmp_path / "run", tmp_path / "sent")
+    _, sealed = write(tmp_path / "run", tmp_path / "sent", seal=True)
+    shutil.rmtree(project)
+    shutil.rmtree(tmp_path / "run")
+    environment = {**installed.environment, "JAYUL_KEYS": str(tmp_path / "none")}
+
+    def verify(path: Path) -> tuple[int, list[str]]:
+        command = [str(installed.python), "-m", "jayul", "verify", str(path)]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True)
+        return done.returncode, done.stdout.splitlines()
+
+    for path in (bundle, sealed):
+        code, lines = verify(path)
+        assert code == 0, lines
+    assert not (tmp_path / "none").exists()
+    judging = installed.package / "prove" / "sequential.py"
+    before = judging.read_bytes()
+    try:
+        judging.write_bytes(before + b"#")
+        code, lines = verify(bundle)
+        assert (code, len(lines)) == (1, 1)
+        assert lines[0].startswith("code: claimed by 0.1.0 with digest ")
+        assert lines[0].endswith("; every figure comes out the same")
+        judging.write_bytes(before.replace(b"RATES = np.array([0.2,", b"RATES = np.array([0.3,"))
+        code, lines = verify(bundle)
+        assert (code, len(lines)) == (1, 1)
+        assert lines[0].startswith("code: ")
+        assert "every figure" not in lines[0]
+    finally:
+        judging.write_bytes(before)
+    assert verify(bundle)[0] == 0

@@ -93,3 +93,13 @@ def test_nobody_can_speak_for_the_monitor(project: Path, tmp_path: Path) -> None
     done = run(project, out, ticks=400).summary
     assert done.events_refused == {"not-authorised": 1}
     assert "evidence proven" in done.missing["preheat"]
+
+
+def test_a_forged_conclusion_does_not_silence_the_monitor(project: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(project, out, ticks=300)
+    inbox = SqliteInbox(out / "state.db")
+    inbox.put(Event("note", monitor.NAME, 0, {"policy": "preheat", "conclusion": "proven"}, f"{monitor.ID}-7"))
+    inbox.close()
+    run(project, out)
+    assert [h.event.kind for h in heard(out)] == ["note", "evidence"]

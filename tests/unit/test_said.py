@@ -11,7 +11,7 @@ import pytest
 from jayul.project.said import TEMPLATES, template_of
 
 SOURCE = Path(__file__).parents[2] / "src" / "jayul"
-ROOMS = ("plant/files.py", "plant/sim", "learn", "rules", "decide", "core/expr.py")
+ROOMS = ("packs", "plant/files.py", "plant/sim", "learn", "rules", "decide", "core/expr.py")
 
 
 def messages() -> Iterator[str]:
@@ -68,6 +68,10 @@ def test_a_template_knows_its_own_message(template: str) -> None:
                 "have",
                 "need",
                 "high",
+                "hours",
+                "until",
+                "since",
+                "day",
             ),
             "7",
         )

@@ -17,10 +17,13 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 
 from jayul import __version__
-from jayul.app import proofs, records, show
+from jayul.app import claims, proofs, records, show
 from jayul.app.texts import _
 from jayul.core.types import Event
 from jayul.project import audit as audits
+from jayul.project import baseline as baselines
+from jayul.project import cases as inventory
+from jayul.project import claims as claiming
 from jayul.project import impact as impacts
 from jayul.project import invariance, look, people, proof
 from jayul.project import run as running
@@ -221,13 +224,18 @@ def replay(
     return 1 if found.differing else 0
 
 
-@app.command(help=_("Check that a journal is what was written, with the public key alone."))
+@app.command(help=_("Check that a journal is what was written, or recompute a claim; with the public key alone."))
 def verify(
-    run: RunFolder,
+    run: Annotated[Path, typer.Argument(metavar="RUN|CLAIM", help=_("a run folder, a claim's folder or a sealed claim"))],
     head: Annotated[list[str] | None, typer.Option(help=_("a head known from elsewhere, SEQ:DIGEST or a signed head"))] = None,
     key: Annotated[Path | None, typer.Option(help=_("file with the run's public key, kept outside the run"))] = None,
     json: Json = False,
 ) -> int:
+    if claiming.is_claim(run):
+        found = claiming.verify(run, tuple(head or ()), key)
+        claims.verified(console(), run, found)
+        _json(json, claims.as_dict(found))
+        return 0 if found.ok else 1
     report = look.check(run, tuple(head or ()), key)
     show.verified(console(), run, report)
     _json(json, {"ok": report.ok, **look.as_dict(report)})
@@ -236,9 +244,42 @@ def verify(
 
 @app.command(help=_("Measure what the run's proof plan asks for, from its journal alone."))
 def prove(run: RunFolder, json: Json = False) -> int:
+    if baselines.has_baseline(run):
+        found = baselines.measure_baseline(run)
+        proofs.before_and_after(console(), run, found)
+        _json(json, found)
+        return 0
     effect = proof.measure(run)
     proofs.effect(console(), run, effect)
     _json(json, effect)
+    return 0
+
+
+@app.command(help=_("Write the claim of a complete run: plan, data, price, figures and signatures, for others to verify."))
+def claim(
+    run: RunFolder,
+    to: Annotated[Path | None, typer.Option(help=_("the folder to write to (RUN/claims if not given)"))] = None,
+    by: Annotated[str, typer.Option(help=_("sign it, too: your name, as in [people]"))] = "",
+    lesson: Annotated[str, typer.Option(help=_("what was learned, for the inventory"))] = "",
+    sealed: Annotated[bool, typer.Option("--sealed", help=_("a small file without data and tags, for an office"))] = False,
+    json: Json = False,
+) -> int:
+    paper, path = claiming.write(run, to, by=by, lesson=lesson, seal=sealed)
+    claims.written(console(), paper, path)
+    _json(json, {"path": str(path), "claim": paper})
+    return 0
+
+
+@app.command(help=_("List the claims under folders, failures too: what was tried, what came of it, what was learned."))
+def cases(
+    folder: Annotated[list[Path] | None, typer.Argument(metavar="DIR", help=_("folders (runs if not given)"))] = None,
+    search: Annotated[str, typer.Option(help=_("only claims in which these words stand"))] = "",
+    json: Json = False,
+) -> int:
+    folders = folder or [Path("runs")]
+    found = inventory.cases(folders, search)
+    claims.cases(console(), found)
+    _json(json, found)
     return 0
 
 

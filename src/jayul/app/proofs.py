@@ -12,9 +12,11 @@ from jayul.app.texts import _
 from jayul.project.problem import N_
 from jayul.project.said import template_of
 from jayul.project.summary import Summary
+from jayul.prove.baseline import Baseline
 from jayul.prove.effect import Effect
 from jayul.prove.plan import Plan
 from jayul.prove.sequential import floor, pairs_needed
+from jayul.prove.watch import Watched
 
 CONCLUSIONS = {
     "proven": N_("proven"), "not proven": N_("not proven"), "worse": N_("worse"), "confounded": N_("confounded"),
@@ -65,6 +67,9 @@ def proof(console: Console, s: Summary) -> None:
     _conclusion(console, s.proof.conclusion, s.proof.reasons)
     if text := standing(s):
         console.print(text, highlight=False)
+    from jayul.app import claims  # it stands on this page
+
+    console.print(claims.money(s.money), highlight=False, soft_wrap=True)
 
 
 def reason(text: str) -> str:
@@ -76,6 +81,12 @@ def reason(text: str) -> str:
 def interval(low: float | None, high: float | None, digits: int = 1) -> str:
     """Return an interval as text; an end that is not bounded is infinite."""
     ends = ["–∞" if low is None else f"{low:.{digits}f}", "∞" if high is None else f"{high:.{digits}f}"]
+    return _("{low} to {high}").format(low=ends[0], high=ends[1])
+
+
+def significant(low: float | None, high: float | None) -> str:
+    """Return an interval as text with four significant digits."""
+    ends = ["–∞" if low is None else f"{low:.4g}", "∞" if high is None else f"{high:.4g}"]
     return _("{low} to {high}").format(low=ends[0], high=ends[1])
 
 
@@ -91,11 +102,15 @@ def looked(e_value: float | None, more_hours: float | None) -> str:
 
 def standing(s: Summary) -> str:
     """Say how a proven benefit stands since; empty if nobody watches."""
-    if s.watched is None or s.kpi is None or s.watched.mean is None:
+    return standing_of(s.watched, s.kpi["unit"]) if s.watched is not None and s.kpi is not None else ""
+
+
+def standing_of(watched: Watched, unit: str) -> str:
+    """Say how a proven benefit stands since; empty if no pair counts."""
+    if watched.mean is None:
         return ""
     text = _("Watched since the proof: {pairs} pairs, {mean} {unit} saved; the benefit {standing}.")
-    mean = show.number(s.watched.mean)
-    return text.format(pairs=s.watched.pairs, mean=mean, unit=s.kpi["unit"], standing=_(STANDING[s.watched.standing]))
+    return text.format(pairs=watched.pairs, mean=show.number(watched.mean), unit=unit, standing=_(STANDING[watched.standing]))
 
 
 def _conclusion(console: Console, conclusion: str, reasons: Sequence[str]) -> None:
@@ -119,6 +134,45 @@ def planned(console: Console, plan: Plan, shifts: Mapping[str, float]) -> None:
         said = ", ".join(f"{tag} {shift:.3f}" for tag, shift in shifts.items())
         text = _("Twin: its drivers move by {shifts} standard deviations when the policy acts.")
         console.print(text.format(shifts=said), highlight=False)
+
+
+def baseline_rows(b: Baseline) -> dict[str, str]:
+    """Return what a normalised baseline says, as text by name."""
+    return {
+        _("means before, after the change"): f"{b.before}, {b.after}",
+        _("expected without the change"): show.number(b.expected),
+        _("measured"): show.number(b.actual),
+        _("R2 on stretches that the fit had not seen"): show.number(b.r2),
+        _("misses (CV RMSE)"): _percent(b.cv_rmse),
+        _("misses on average"): _percent(b.bias),
+        _("time after within the drivers seen before"): _percent(b.inside),
+        _("placebos as large as the saving"): f"{b.larger} / {b.placebos}",
+    }
+
+
+def baseline_saving(b: Baseline) -> str:
+    """Say what was saved, or nothing."""
+    if b.percent is None:
+        return ""
+    text = _("Saving {value:.2f} %, interval from placebos {interval} %")
+    return text.format(value=b.percent[0], interval=interval(b.percent[1], b.percent[2], 2))
+
+
+def before_and_after(console: Console, out: Path, b: Baseline) -> None:
+    """Show what a normalised baseline says."""
+    table = show.columns(_("normalised baseline"), "", right=[1])
+    for name, value in baseline_rows(b).items():
+        table.add_row(name, value)
+    console.print(table)
+    console.print(baseline_saving(b), style="bold", highlight=False)
+    _conclusion(console, b.conclusion, b.reasons)
+    if b.supported:
+        console.print(_("Every test that can be made without a coin is passed."), highlight=False)
+    show.following(console, show.command("verify", out))
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def effect(console: Console, out: Path, e: Effect) -> None:

@@ -11,11 +11,13 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from jayul.app import proofs, show
+from jayul.app import claims, proofs, show
 from jayul.app.texts import _
 from jayul.core.expr import duration
 from jayul.core.guard import HOUR
 from jayul.core.types import Frame, TagTable
+from jayul.project.baseline import has_baseline, measure_baseline
+from jayul.project.cases import cases
 from jayul.project.look import header_of, status
 from jayul.project.manifest import parse_canonical
 from jayul.project.problem import N_
@@ -23,6 +25,7 @@ from jayul.project.proof import measure, plan_of, rows_of
 from jayul.project.run import read_summary, refuse, ticks_of
 from jayul.project.summary import KPI, Summary
 from jayul.prove import report as figures
+from jayul.prove.claim import Money, unmeasured
 from jayul.prove.sequential import threshold
 from jayul.record.files import OsFiles, write_whole
 
@@ -47,10 +50,16 @@ def render(out: Path, language: str) -> str:
     loader = jinja2.PackageLoader("jayul.app", "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.globals.update(
-        _=_, show=show, proofs=proofs, conclusions=proofs.CONCLUSIONS, why=proofs.WHY, models=show.MODELS
+        _=_, show=show, proofs=proofs, claims=claims, conclusions=proofs.CONCLUSIONS, why=proofs.WHY, models=show.MODELS
     )
     page = environment.get_template("report.html")
-    drawn = {"forecasts": _forecasts(out, summary), **_figures(out, bool(summary.proof))}
+    made = cases([out / "claims"]) if (out / "claims").is_dir() else []
+    drawn = {
+        "baseline": measure_baseline(out) if has_baseline(out) else None,
+        "forecasts": _forecasts(out, summary),
+        **_figures(out, summary),
+        "made": [c for c in made if c.genuine],
+    }
     return page.render(s=summary, header=now.header, language=language, out=out, **drawn)
 
 
@@ -105,8 +114,8 @@ def _days(first: int, last: int, start: int, zone: ZoneInfo) -> dict[float, str]
     return marks
 
 
-def _figures(out: Path, proven: bool) -> dict[str, Any]:
-    if not proven:
+def _figures(out: Path, summary: Summary) -> dict[str, Any]:
+    if not summary.proof:
         return {"effect": None, "plan": None, "trend": Markup(_kpi_trend(out)), "forest": "", "evidence": ""}  # noqa: S704 - our own numbers
     files, plan, effect = OsFiles(out / "journal", create=False), plan_of(out), measure(out)
     header = header_of(out, files)
@@ -115,6 +124,9 @@ def _figures(out: Path, proven: bool) -> dict[str, Any]:
     hours = [float(part[:, 0].mean() - header.start) / 3.6e12 for part in parts]
     values = [float(np.mean(part[:, 1])) for part in parts]
     trend = figures.trend(effect, hours, values, plan.unit, header.start)
-    forest = figures.forest(effect, plan.kpi, plan.unit)
+    forest = figures.forest(effect, plan)
     drawn = {"trend": trend, "forest": forest, "evidence": figures.evidence(effect, threshold(plan.confidence))}
-    return {"effect": effect, "plan": plan, **{name: Markup(svg) for name, svg in drawn.items()}}  # noqa: S704 - our own numbers
+    inside = [row.at for row in rows if plan.starts[0] <= row.at < max(plan.end, plan.watch_end)]
+    unknown = Money(why="hours_per_year is not given")
+    silent = list(unmeasured(plan, (inside[-1] - inside[0]) / 3.6e12, summary.money or unknown))
+    return {"effect": effect, "plan": plan, "unmeasured": silent, **{name: Markup(svg) for name, svg in drawn.items()}}  # noqa: S704 - our own numbers

@@ -72,6 +72,12 @@ RULES = {
     "lock": N_("locked by a person"), "limit": N_("outside the limits that a person set"),
 }  # fmt: skip
 MODELS = {  # kind -> what it is for, what it does not see
+    "simtwin": (
+        N_("says what the KPI would be if no set-point had been moved"),
+        N_(
+            "what the simulation does not know; errors cost power, not truth, as long as its drivers do not answer to the policy"
+        ),
+    ),
     "pca": (
         N_("rings when the tags no longer move together as they did while it learned, and names the largest contributions"),
         N_("what changes neither mean nor spread stays unseen; a regime that was not learned is not judged"),
@@ -97,7 +103,12 @@ STATES = {
 
 def number(value: float | None) -> str:
     """Write a number shortly, or a dash."""
-    return "–" if value is None else f"{value:.6g}"
+    return "–" if value is None or math.isnan(value) else f"{value:.6g}"
+
+
+def fixed(value: float | None, digits: int) -> str:
+    """Write a number with so many decimals, or a dash."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def problem(found: Problem) -> str:
@@ -154,12 +165,17 @@ def findings(summary: Summary) -> Table:
 
 def effort(s: Summary) -> str:
     """Say in one line what the run cost its people."""
-    e, acts = s.effort, ", ".join(f"{_(KINDS.get(kind, kind))} {count}" for kind, count in sorted(s.effort.acts.items())) or "0"
+    return effort_of(msgspec.to_builtins(s.effort))
+
+
+def effort_of(e: dict[str, Any]) -> str:
+    """Say in one line what a run cost its people, from the `effort` of a summary or a claim."""
+    acts = ", ".join(f"{_(KINDS.get(kind, kind))} {count}" for kind, count in sorted(e["acts"].items())) or "0"
     text = _(
         "Effort: {acts}; overrides {overrides}, alarms {alarms}, at a limit {minutes:.0f} min, approvals in under 2 s: {hasty}"
     )
-    hasty = _("unknown") if e.hasty_approvals is None else str(e.hasty_approvals)
-    return text.format(acts=acts, overrides=e.overrides, alarms=e.alarms, minutes=e.clamped_minutes, hasty=hasty)
+    hasty = _("unknown") if e["hasty_approvals"] is None else str(e["hasty_approvals"])
+    return text.format(acts=acts, overrides=e["overrides"], alarms=e["alarms"], minutes=e["clamped_minutes"], hasty=hasty)
 
 
 def instant(at: int, zone: str) -> str:
@@ -169,6 +185,8 @@ def instant(at: int, zone: str) -> str:
 
 def learned(card: Card) -> str:
     """Say in one line what a model learned from, and how it did on what it had not seen."""
+    if card.kind == "simtwin":
+        return _("nothing: it is a simulation")
     if not card.fits:
         return _("has not learned yet")
     parts = [_("{fits} fits, {rows} rows").format(fits=len(card.fits), rows=sum(fit.rows for fit in card.fits))]

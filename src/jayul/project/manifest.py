@@ -76,6 +76,7 @@ class ProofSection(_Section, frozen=True):
     `commissioning` blocks find); while the tag `alarm` is 1, and `recover` after it, ticks are left out in both arms. The first
     `commissioning` blocks are left out. `twin`: a derived tag that says what the KPI would be without the policy.
     `no_worse`: claim that the KPI rises by no more than this, instead of a benefit.
+    `price`: a price pack (YAML), relative to the project folder; `hours_per_year`: how long the line runs in a year.
     """
 
     policy: str
@@ -94,6 +95,30 @@ class ProofSection(_Section, frozen=True):
     twin: str = ""
     coverage_gap: float = 0.1
     no_worse: float = 0.0
+    price: str = ""
+    hours_per_year: float | None = None
+
+
+class ExcludeEntry(_Section, frozen=True, rename={"begin": "from", "end": "to"}):
+    """`[[baseline.exclude]]`: a non-routine event that a named person takes out, and why."""
+
+    begin: dt.datetime
+    end: dt.datetime
+    by: str
+    why: str
+
+
+class BaselineSection(_Section, frozen=True):
+    """`[baseline]`: before and after, where on and off cannot be switched. Means of `mean` of the KPI are predicted from `drivers`.
+
+    `change`: when the measure began. `drivers` must be such that the measure does not touch.
+    """
+
+    change: dt.datetime
+    drivers: tuple[str, ...]
+    mean: str = "1 d"
+    confidence: float = 0.95
+    exclude: tuple[ExcludeEntry, ...] = ()
 
 
 class GuardSection(_Section, frozen=True):
@@ -156,6 +181,7 @@ class Manifest(_Section, frozen=True):
     fallback: dict[str, FallbackEntry]
     kpi: KpiSection | None
     proof: ProofSection | None
+    baseline: BaselineSection | None
     models: tuple[Kind, ...]
     rules: tuple[Kind, ...]
     policies: tuple[PolicySection, ...]
@@ -179,7 +205,7 @@ class Manifest(_Section, frozen=True):
 
     def convert(self, path: Sequence[str | int], raw: Any, into: type[T]) -> T:
         """Read the section at a key path into a struct."""
-        return _convert(self.file, self.text, path, raw, into)
+        return convert(self.file, self.text, path, raw, into)
 
 
 def utc(stamp: dt.datetime) -> int:
@@ -216,7 +242,8 @@ def parse_canonical(text: str) -> Manifest:
 
 SECTIONS: dict[str, Any] = {
     "project": ProjectSection, "run": RunSection, "plant": dict[str, Any], "people": PeopleSection, "ladder": LadderSection,
-    "guard": GuardSection, "proof": ProofSection, "fallback": dict[str, dict[str, Any]], "kpi": KpiSection,
+    "guard": GuardSection, "proof": ProofSection,
+    "baseline": BaselineSection, "fallback": dict[str, dict[str, Any]], "kpi": KpiSection,
     "model": list[dict[str, Any]], "policy": list[dict[str, Any]],
 }  # fmt: skip
 
@@ -233,9 +260,9 @@ def parse(raw: dict[str, Any], file: str, text: str) -> Manifest:
     for key in ("project", "plant"):
         if key not in raw:
             fail([], N_("section [{key}] is missing"), key=key)
-    found = {key: _convert(file, text, [key], raw[key], SECTIONS[key]) for key in raw}
+    found = {key: convert(file, text, [key], raw[key], SECTIONS[key]) for key in raw}
     found["fallback"] = {
-        tag: _convert(file, text, ["fallback", tag], entry, FallbackEntry) for tag, entry in found.get("fallback", {}).items()
+        tag: convert(file, text, ["fallback", tag], entry, FallbackEntry) for tag, entry in found.get("fallback", {}).items()
     }
     models = tuple(_kind(fail, ["model", i], entry, name=True) for i, entry in enumerate(found.get("model", [])))
     entries = found.get("guard", GuardSection()).rule
@@ -245,7 +272,8 @@ def parse(raw: dict[str, Any], file: str, text: str) -> Manifest:
     return Manifest(
         found["project"], found.get("run", RunSection()), _kind(fail, ["plant"], found["plant"], name=False),
         found.get("people", PeopleSection()), found.get("ladder", LadderSection()), found.get("guard", GuardSection()),
-        found["fallback"], found.get("kpi"), found.get("proof"), models, rules, policies, file, text, canonical,
+        found["fallback"], found.get("kpi"), found.get("proof"), found.get("baseline"),
+        models, rules, policies, file, text, canonical,
     )  # fmt: skip
 
 
@@ -261,7 +289,7 @@ def _kind(fail: Any, path: list[str | int], raw: dict[str, Any], *, name: bool) 
 
 def _policy(file: str, text: str, i: int, raw: dict[str, Any]) -> PolicySection:
     own = {key: value for key, value in raw.items() if key in ("name", "kind", "writes", "needs", "ladder")}
-    section = _convert(file, text, ["policy", i], own, PolicySection)
+    section = convert(file, text, ["policy", i], own, PolicySection)
     return msgspec.structs.replace(section, options={k: v for k, v in raw.items() if k not in own})
 
 
@@ -283,7 +311,8 @@ _TOML_WORDS = {
 }
 
 
-def _convert(file: str, text: str, path: Sequence[str | int], raw: Any, into: type[T]) -> T:
+def convert(file: str, text: str, path: Sequence[str | int], raw: Any, into: type[T]) -> T:
+    """Read plain values at a key path of a file into a struct; `text` is the file's, to find lines. Raises ManifestError."""
     try:
         return msgspec.convert(raw, into, strict=True, str_keys=True)  # TOML has no other keys than text
     except msgspec.ValidationError as error:

@@ -66,7 +66,7 @@ class ProofMonitor:
     def add(self, decision: Decision) -> None:
         """Take one finished tick."""
         for heard in decision.events:
-            if heard.event.by == NAME:
+            if heard.event.by == NAME and heard.event.id.startswith(ID) and not heard.refused:  # nobody else speaks for it
                 self._said = str(heard.event.body.get("conclusion", ""))
         if decision.at < max(self._plan.end, self._plan.watch_end):
             self._rows.add(decision)

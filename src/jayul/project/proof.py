@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -13,10 +14,12 @@ from jayul.core.types import Frame, TagTable
 from jayul.project.look import header_of
 from jayul.project.manifest import load, parse_canonical
 from jayul.project.monitor import Rows, watched
+from jayul.project.price import money
 from jayul.project.problem import N_
 from jayul.project.run import Result, refuse, ticks_of, write_summary
 from jayul.project.summary import Arms, Fault, Proof
 from jayul.project.wire import wire
+from jayul.prove.claim import priced_at
 from jayul.prove.effect import Effect, blocks_of, judge
 from jayul.prove.plan import Plan
 from jayul.prove.watch import Watched
@@ -62,9 +65,13 @@ def conclude(result: Result, project: Path) -> Result:
     if not header.proof or not result.summary.complete or result.summary.proof is not None:
         return result
     plan, effect, kpi = plan_of(result.out), measure(result.out), result.summary.kpi
+    manifest = parse_canonical(header.manifest)
+    assert manifest.kpi is not None
+    assert manifest.proof is not None
+    worth = money(manifest.kpi, manifest.proof, header.price, "price.yaml")
     counted = [block for block in effect.blocks if not block.left_out]
     value, low, high = effect.benefit or (None, None, None)
-    arms = {tag: Arms(means["on"], means["off"]) for tag, means in effect.held.items()}
+    arms = {tag: Arms(known(means["on"]), known(means["off"])) for tag, means in effect.held.items()}
     summary = replace(
         result.summary,
         kpi={**kpi, "baseline": effect.kpi_off, "active": effect.kpi_on} if kpi else None,
@@ -79,9 +86,15 @@ def conclude(result: Result, project: Path) -> Result:
         proof=_proof(effect),
         watched=_watched(result.out, plan, effect),
         fault=_fault(result.out, project, header.seed, plan.alarm),
+        money=priced_at(worth, effect),
     )  # fmt: skip
     write_summary(result.out, summary)
     return replace(result, summary=summary)
+
+
+def known(value: float) -> float | None:
+    """Return a number, or None if it is none: JSON knows no NaN."""
+    return None if math.isnan(value) else value
 
 
 def _watched(out: Path, plan: Plan, effect: Effect) -> Watched | None:

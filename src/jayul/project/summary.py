@@ -10,6 +10,7 @@ import msgspec
 from jayul.core.types import SECOND, Decision, Frame, Level, Outcome, Tag, TagTable
 from jayul.learn import Card
 from jayul.learn.formula import CONDITION
+from jayul.prove.claim import Money
 from jayul.prove.watch import Watched
 
 KPI = "kpi"  # the derived tag
@@ -76,10 +77,10 @@ class Effort(msgspec.Struct):
 
 
 class Arms(msgspec.Struct, frozen=True):
-    """One figure in both arms."""
+    """One figure in both arms; null where nothing of an arm counts."""
 
-    on: float
-    off: float
+    on: float | None
+    off: float | None
 
 
 class Proof(msgspec.Struct, frozen=True):
@@ -145,6 +146,7 @@ class Summary(msgspec.Struct, frozen=True):
     head: str
     signed_head: str
     asks: list[str]
+    money: Money | None = None  # what the benefit is worth in a year
     watched: Watched | None = None  # how the benefit stands in the pairs after the proof
 
 

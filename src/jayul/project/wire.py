@@ -21,7 +21,6 @@ from jayul.core.loop import Fallback, Line, Model, Seat
 from jayul.core.types import Level, Plant, Tag, TagTable
 from jayul.decide import SPREAD, Move
 from jayul.decide import Setting as PolicySetting
-from jayul.decide.switchback import Schedule
 from jayul.decide.units import converting
 from jayul.learn.formula import FormulaConfig, formula
 from jayul.learn.movement import MovementConfig, movement
@@ -35,10 +34,10 @@ from jayul.project import kinds
 from jayul.project.admit import admission, check_people
 from jayul.project.change import approved
 from jayul.project.manifest import LadderSection, Manifest, PolicySection, parse_canonical, utc
+from jayul.project.plans import plan_tags, proof_plan
+from jayul.project.price import read_pack
 from jayul.project.problem import N_, nearest
 from jayul.project.summary import KPI
-from jayul.prove.plan import Held, Plan
-from jayul.prove.sequential import floor
 from jayul.record.journal import FORMAT, Header
 from jayul.rules import Moved
 from jayul.rules import Setting as RuleSetting
@@ -110,12 +109,13 @@ def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
         _check_numbers(manifest, plant.survey(), line)
     names = tuple(seat.name for seat in line.seats)
     tags = tuple(line.table.tags[i] for i in line.named)
-    plan = proof_plan(manifest, line)
+    plan, ticks = proof_plan(manifest, line), max(1, total // period)
     header = Header(
         FORMAT, __version__, manifest.project.name, seed, clock.now(), manifest.canonical, tags, names, manifest.people.simulated,
         msgspec.json.encode(plan, order="sorted").decode() if plan else "", approved(folder, manifest),
+        read_pack(manifest, folder, clock.now() + (ticks - 1) * period),
     )  # fmt: skip
-    return Wired(manifest, plant, clock, line, max(1, total // period), header)
+    return Wired(manifest, plant, clock, line, ticks, header)
 
 
 def _check_recorded(manifest: Manifest) -> None:
@@ -169,7 +169,7 @@ def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> 
     }
     used |= {name for model, _ in models.values() for name in model.needs} | {tag.name for tag in derived}
     used |= {when for seat in seats if (when := getattr(seat.plan, "when", ""))}
-    used |= _proof_tags(manifest, table) | {
+    used |= plan_tags(manifest, table) | {
         name for config in configs for name in (*getattr(config, "reads", ()), *getattr(config, "tags", ()))
     }
     named = np.array([i for i, name in enumerate(table.names) if name in used or not seats], dtype=np.int64)
@@ -179,67 +179,6 @@ def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> 
     return Line(
         table, here, here, named, period, models, seats, _fallback(manifest, table, seats),
         (*BASIC, within_plan, orders, *rules), admission(manifest),
-    )  # fmt: skip
-
-
-def _proof_tags(manifest: Manifest, table: TagTable) -> set[str]:
-    proof = manifest.proof
-    if proof is None:
-        return set()
-    if manifest.kpi is None:
-        manifest.fail(["proof"], N_("needs a [kpi]"))
-    found = {"production": (proof.production,), "quality": (proof.quality,), "drivers": proof.drivers, "alarm": (proof.alarm,)}
-    found["twin"] = (proof.twin,)
-    found["limits"] = tuple(limit.tag for limit in proof.limits)
-    for key, names in found.items():
-        for name in filter(None, names):
-            if name not in table.index:
-                near = nearest(name, table.names)
-                manifest.fail(["proof", key], N_("unknown tag '{tag}'; did you mean '{near}'?"), tag=name, near=near)
-    return {name for names in found.values() for name in names if name}
-
-
-def proof_plan(manifest: Manifest, line: Line) -> Plan | None:
-    """Return the proof plan that the manifest asks for, with the arms as they were drawn. Raises ManifestError."""
-    proof = manifest.proof
-    if proof is None or manifest.kpi is None:
-        return None
-    schedule = next((seat.plan for seat in line.seats if seat.name == proof.policy), None)
-    if not isinstance(schedule, Schedule):
-        manifest.fail(
-            ["proof", "policy"], N_("'{name}' is no policy with an arm schedule (kind switchback)"), name=proof.policy
-        )
-    wash_out = manifest.span(["proof", "wash_out"], proof.wash_out) if proof.wash_out else 0
-    number = schedule.proof
-    later = schedule.arms[proof.commissioning : number]
-    if not wash_out and proof.commissioning < 2:
-        message = N_("without 'wash_out' it takes two commissioning blocks, one each way, to find it")
-        manifest.fail(["proof", "commissioning"], message)
-    if schedule.move.arms:
-        message = N_(
-            "the order of the arms is given, not drawn by a coin, so nothing can be shown; use 'pairs' instead of 'arms'"
-        )
-        manifest.fail(["proof", "policy"], message)
-    if not 0 <= proof.no_worse < math.inf:
-        manifest.fail(["proof", "no_worse"], N_("must not be negative"))
-    if not 0.5 <= proof.confidence < 1:
-        manifest.fail(["proof", "confidence"], N_("must lie between 0.5 and 1"))
-    if len(later) // 2 < (least := floor(proof.confidence)):
-        message = N_("{pairs} pairs can never show anything at {confidence} %: it takes at least {least}")
-        what = {"pairs": str(len(later) // 2), "confidence": f"{100 * proof.confidence:g}", "least": str(least)}
-        manifest.fail(["proof"], message, **what)
-    end = (*schedule.starts, schedule.end)[number]
-    if wash_out >= end - schedule.starts[number - 1]:
-        manifest.fail(["proof", "wash_out"], N_("is not shorter than a block"))
-    if not later or len(later) % 2 or any({a, b} != {"on", "off"} for a, b in zip(later[::2], later[1::2], strict=True)):
-        manifest.fail(["proof", "commissioning"], N_("what is left of the arms does not come in pairs of on and off"))
-    held = [Held(proof.production, ratio=proof.production_ratio)] if proof.production else []
-    held += [Held(proof.quality, within=proof.quality_within)] if proof.quality else []
-    return Plan(
-        proof.policy, KPI, manifest.kpi.unit, schedule.move.target, schedule.starts[:number], schedule.arms[:number], end,
-        proof.commissioning, wash_out, proof.alarm, manifest.span(["proof", "recover"], proof.recover), proof.least,
-        proof.confidence, tuple(held), proof.limits, proof.drivers, proof.twin, proof.coverage_gap, proof.no_worse,
-        schedule.starts[number:], schedule.arms[number:], schedule.end if schedule.arms[number:] else 0,
     )  # fmt: skip
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from jayul.prove.effect import Effect
+from jayul.prove.effect import Effect, compared
+from jayul.prove.plan import Plan
 
 WIDTH, HEIGHT, PAD, ROW = 900, 240, 46, 17
 
@@ -37,6 +38,8 @@ def _axis(low: float, high: float, unit: str) -> list[str]:
 def trend(effect: Effect, hours: list[float], values: list[float], unit: str, start: int) -> str:
     """Draw the KPI over plant time, the blocks behind it: on dark, off light, left out hatched."""
     good = [v for v in values if not math.isnan(v)]
+    if not good:
+        return ""
     low, high = min(good), max(good)
     low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
     fx, ox = _scale(0.0, max(hours), WIDTH, PAD, flip=False)
@@ -94,11 +97,11 @@ def band(
     return "".join([*parts, "</svg>"])
 
 
-def forest(effect: Effect, kpi: str, unit: str) -> str:
-    """Draw each pair's difference (off - on) and, below, the mean with its interval."""
+def forest(effect: Effect, plan: Plan) -> str:
+    """Draw each pair's difference (off - on; less the twin, if there is one) and, below, the mean with its interval."""
     after = [block for block in effect.blocks if block.left_out != "commissioning"]
     pairs = [sorted(after[i : i + 2], key=lambda block: block.arm) for i in range(0, len(after) - 1, 2)]
-    rows = [(off.means[kpi] - on.means[kpi], bool(off.left_out or on.left_out)) for off, on in pairs]
+    rows = [(compared(plan, off) - compared(plan, on), bool(off.left_out or on.left_out)) for off, on in pairs]
     good = [value for value, left_out in rows if not left_out]
     if effect.absolute is None or not good:
         return ""
@@ -114,7 +117,7 @@ def forest(effect: Effect, kpi: str, unit: str) -> str:
             f'<line x1="{x:.1f}" y1="{PAD}" x2="{x:.1f}" y2="{height - PAD}" class="{"zero" if value == 0 else "grid"}"/>'
         )
         parts.append(f'<text x="{x:.1f}" y="{height - PAD + 18}" class="tick middle">{value:g}</text>')
-    parts.append(f'<text x="{WIDTH - PAD}" y="{height - 8}" class="tick end">{unit}</text>')
+    parts.append(f'<text x="{WIDTH - PAD}" y="{height - 8}" class="tick end">{plan.unit}</text>')
     for i, (value, left_out) in enumerate(rows):
         y = PAD + ROW * (i + 0.7)
         parts.append(f'<text x="{PAD - 8}" y="{y + 4:.1f}" class="tick end">{i + 1}</text>')

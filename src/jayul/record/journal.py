@@ -48,6 +48,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header"):
     signatures_simulated: bool
     proof: str = ""  # the proof plan, canonical JSON; fixed before the first tick
     change: str = ""  # the signed change that leads from an earlier run's manifest to this one, JSON; empty: none
+    price: str = ""  # the price pack as it stood in its file before the first tick, YAML; empty: none
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True, tag="segment"):
