@@ -18,8 +18,11 @@ from jayul.plant.sim.twins import TWINS
 from jayul.project.invariance import shifts
 from jayul.project.manifest import load
 from jayul.project.problem import ManifestError
+from jayul.project.proof import measure
 from jayul.project.run import Options, execute
 from jayul.project.wire import wire
+from jayul.prove.effect import compared
+from jayul.prove.plan import Plan
 from jayul.testing import START, check_model
 
 MINUTE = 60 * SECOND
@@ -122,3 +125,44 @@ def test_a_twin_whose_driver_answers_to_the_policy_is_refused(tmp_path: Path) ->
     with pytest.raises(ManifestError, match="moves by"):
         execute(path, tmp_path / "out", Options(ticks=3))
     assert not (tmp_path / "out" / "journal").exists() or not any((tmp_path / "out" / "journal").iterdir())
+
+
+REGRESSION = """
+[[model]]
+kind = "formula"
+name = "cost"
+formula = { cost = "(JI1.PV * PRICE1 + JI2.PV * PRICE2) / FI2.PV" }
+
+[[model]]                  # learned before the first block, from what comes from outside alone
+kind = "softsensor"
+name = "outside"
+target = "cost"
+tags = ["FI2.PV", "TI3.PV", "TI4.PV"]
+train = "30 h"
+test = "8 h"
+"""
+
+
+def test_a_regression_on_drivers_is_a_twin_too(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    begin, end = text.index("[[model]]"), text.index("[[policy]]")
+    text = text[:begin] + REGRESSION + text[end:]
+    text = text.replace('twin = "twin"', 'twin = "outside.value"').replace("effect = 0.01 ", "effect = 0.03 ")
+    text = text.replace('begin = "4 h"', 'begin = "40 h"').replace('"60 h"', '"96 h"')
+    (tmp_path / "jayul.toml").write_text(text, encoding="utf-8")
+    wired = wire(load(tmp_path), tmp_path, 0)
+    assert set(shifts(wired, 0)) == {"FI2.PV", "TI3.PV", "TI4.PV"}
+    execute(tmp_path, tmp_path / "out", Options(history=False))
+    beside = measure(tmp_path / "out")
+    assert beside.conclusion == "proven", beside.reasons
+    assert beside.benefit[1] < 3.0 < beside.benefit[2]
+    spread = np.std([compared(Plan("", "kpi", "", {}, (), (), 0, 0, 0), b) for b in beside.blocks[2:] if b.arm == "off"])
+    left = np.std([b.means["kpi"] - b.means["outside.value"] for b in beside.blocks[2:] if b.arm == "off"])
+    assert left < 0.6 * spread
+
+
+def test_a_twin_in_another_unit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "jayul.toml"
+    path.write_text(EXAMPLE.read_text(encoding="utf-8").replace('twin = "twin"', 'twin = "TI3.PV"'), encoding="utf-8")
+    with pytest.raises(ManifestError, match="is in degC, the KPI in USD"):
+        wire(load(path), tmp_path, 0)

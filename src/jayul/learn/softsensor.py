@@ -76,6 +76,7 @@ class Softsensor:
         self._config, self._name = config, name
         self._train, self._test = span(config.train), span(config.test)
         self.needs = (config.target, *config.tags)
+        self.drivers = config.tags  # what it goes by; the target is needed only to learn
         self.tags = (
             Tag(name=f"{name}.value", unit=unit, kind="derived", description=f"{config.target}, estimated"),
             Tag(name=f"{name}.low", unit=unit, kind="derived", description="lower end of its interval"),

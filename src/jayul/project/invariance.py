@@ -29,7 +29,8 @@ def shifts(wired: Wired, seed: int) -> dict[str, float]:
     twin = manifest.proof.twin if manifest.proof else ""
     if not plan or not twin or not isinstance(wired.plant, Rewindable):
         return {}
-    drivers = next((model.needs for name, (model, _) in wired.line.models.items() if name == twin), ())
+    models = [model for model, _ in wired.line.models.values() if twin in [tag.name for tag in model.tags]]
+    drivers: tuple[str, ...] = next((getattr(model, "drivers", model.needs) for model in models), ())
     targets = next(seat.plan.move.target for seat in wired.line.seats if manifest.proof and seat.name == manifest.proof.policy)
     still = asyncio.run(_series(manifest, wired.line.period, seed, drivers, {}))
     moved = asyncio.run(_series(manifest, wired.line.period, seed, drivers, targets))

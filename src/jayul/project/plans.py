@@ -36,6 +36,9 @@ def plan_tags(manifest: Manifest, table: TagTable) -> set[str]:
             if name not in table.index:
                 near = nearest(name, table.names)
                 manifest.fail(["proof", key], N_("unknown tag '{tag}'; did you mean '{near}'?"), tag=name, near=near)
+    if proof.twin and table[proof.twin].unit != table[KPI].unit:
+        have, want = table[proof.twin].unit, table[KPI].unit
+        manifest.fail(["proof", "twin"], N_("'{tag}' is in {have}, the KPI in {want}"), tag=proof.twin, have=have, want=want)
     return also | {name for names in found.values() for name in names if name}
 
 
