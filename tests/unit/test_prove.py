@@ -213,3 +213,19 @@ def test_no_worse_than_is_a_claim_of_its_own() -> None:
     assert run(p, plant(p, -2.0, noise=0.5)).conclusion == "not proven"
     found, plain = run(p, plant(p, 1.0, noise=0.5)), run(plan(), plant(p, 1.0, noise=0.5))
     assert found.absolute == plain.absolute, "the interval is of the effect, whatever is claimed"
+
+
+def test_advice_is_judged_by_what_was_assigned_whatever_people_did() -> None:
+    def half_followed(values: dict, arm: str, at: int) -> None:
+        if arm == "on" and (at // BLOCK) % 3 == 0:
+            values.update(sp=55.0, kpi=values["kpi"] + 8.0)  # nobody followed: no saving in these blocks
+
+    p, bound = plan(pairs=20, assigned=True), plan(pairs=20)
+    found = run(p, plant(p, 8.0, noise=0.5, change=half_followed))
+    strict = run(bound, plant(bound, 8.0, noise=0.5, change=half_followed))
+    assert found.pairs == 20 > strict.pairs
+    assert found.conclusion == "proven"
+    assert found.absolute[0] < strict.absolute[0]
+    assert 0.4 < found.followed["on"] < 0.9
+    assert found.followed["off"] == 0.0
+    assert strict.followed["on"] == pytest.approx(1.0)

@@ -186,6 +186,10 @@ def effect(console: Console, out: Path, e: Effect) -> None:
         text = _("Benefit {value:.2f} %, interval {interval} %, exact test p = {p:.4f}, {pairs} of {planned} pairs")
         values = {"value": e.benefit[0], "interval": interval(e.benefit[1], e.benefit[2], 2), "p": e.p_exact}
         console.print(text.format(**values, pairs=e.pairs, planned=e.pairs_planned), highlight=False)
+    if e.followed and {round(share, 1) for share in e.followed.values()} != {0.0, 1.0}:
+        text = _("The targets stood {on:.0f} % of the time on, {off:.0f} % off.")
+        shares = {arm: 100 * share for arm, share in e.followed.items()}
+        console.print(text.format(**shares), highlight=False)
     if text := looked(e.looks[-1].e_benefit if e.looks else None, e.more_hours):
         console.print(text, highlight=False)
     if text := settling(e):

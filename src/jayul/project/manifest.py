@@ -76,6 +76,7 @@ class ProofSection(_Section, frozen=True):
     `commissioning` blocks find); while the tag `alarm` is 1, and `recover` after it, ticks are left out in both arms. The first
     `commissioning` blocks are left out. `twin`: a derived tag that says what the KPI would be without the policy.
     `no_worse`: claim that the KPI rises by no more than this, instead of a benefit.
+    `assigned`: judge by what was assigned, whatever was done (advice).
     `price`: a price pack (YAML), relative to the project folder; `hours_per_year`: how long the line runs in a year.
     """
 
@@ -95,6 +96,7 @@ class ProofSection(_Section, frozen=True):
     twin: str = ""
     coverage_gap: float = 0.1
     no_worse: float = 0.0
+    assigned: bool = False
     price: str = ""
     hours_per_year: float | None = None
 

@@ -81,7 +81,7 @@ def proof_plan(manifest: Manifest, line: Line) -> Plan | None:
     return Plan(
         proof.policy, KPI, manifest.kpi.unit, schedule.move.target, schedule.starts[:number], schedule.arms[:number], end,
         proof.commissioning, wash_out, proof.alarm, manifest.span(["proof", "recover"], proof.recover), proof.least,
-        proof.confidence, tuple(held), proof.limits, proof.drivers, proof.twin, proof.coverage_gap, proof.no_worse,
+        proof.confidence, tuple(held), proof.limits, proof.drivers, proof.twin, proof.coverage_gap, proof.no_worse, proof.assigned,
         schedule.starts[number:], schedule.arms[number:], schedule.end if schedule.arms[number:] else 0,
     )  # fmt: skip
 

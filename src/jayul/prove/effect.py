@@ -47,6 +47,7 @@ class Block(msgspec.Struct, frozen=True):
     left_out: str = ""
     settled: float | None = None  # h from the switch until the KPI had settled; of commissioning blocks, if it did
     hourly: tuple[float, ...] = ()  # means of the KPI over each hour that counts
+    stood: float = math.nan  # share of the ticks that count in which the targets stood
     halves: tuple[float, float] = (math.nan, math.nan)  # means of what is compared over the first and second half that counts
 
 
@@ -60,7 +61,8 @@ class Effect(msgspec.Struct, frozen=True):
     The interval is that of the e-process: good at every look; an end is None where it is not bounded. `looks`: what could be
     said after each pair. `beside`: other estimates (value, low, high) by method; `p_exact`: the two-sided randomisation test.
     `more_hours`: plant hours until this effect would be shown, if it goes on like this (None: unknown, or not in reach).
-    `wash_out` in h, as it was used. `reasons` say why the conclusion is not "proven".
+    `wash_out` in h, as it was used. `followed`: by arm, the share of ticks in which the policy's targets stood. `reasons` say why
+    the conclusion is not "proven".
     """
 
     conclusion: Conclusion
@@ -80,6 +82,7 @@ class Effect(msgspec.Struct, frozen=True):
     beside: dict[str, Interval] = {}
     more_hours: float | None = None
     wash_out: float = 0.0
+    followed: dict[str, float] = {}
 
 
 def blocks_of(plan: Plan, rows: Iterable[Row], period: int) -> list[Block]:
@@ -107,7 +110,7 @@ def blocks_of(plan: Plan, rows: Iterable[Row], period: int) -> list[Block]:
         left_out = _why_not(plan, i, arm, used, planned)
         found.append(
             Block(i, arm, plan.starts[i], ends[i], len(block), len(used), means, outside, left_out,
-                  settled[i] if i < plan.commissioning else None, _hourly(plan.kpi, used), _halves(plan, used))
+                  settled[i] if i < plan.commissioning else None, _hourly(plan.kpi, used), _stands(plan, used), _halves(plan, used))
         )  # fmt: skip
     return found
 
@@ -161,10 +164,14 @@ def _why_not(plan: Plan, i: int, arm: Arm, used: list[Row], planned: float) -> s
         return "commissioning"
     if not used or len(used) < plan.least * planned:
         return "too few ticks"
-    stands = sum(all(math.isclose(row.values[tag], v, rel_tol=1e-6) for tag, v in plan.targets.items()) for row in used) / len(
-        used
-    )
-    return "" if (stands >= 0.9 if arm == "on" else stands <= 0.1) else "not in its arm"
+    stands = _stands(plan, used)
+    return "" if plan.assigned or (stands >= 0.9 if arm == "on" else stands <= 0.1) else "not in its arm"
+
+
+def _stands(plan: Plan, rows: list[Row]) -> float:
+    """Return the share of rows in which every target of the policy stood."""
+    there = [all(math.isclose(row.values[tag], v, rel_tol=1e-6) for tag, v in plan.targets.items()) for row in rows]
+    return sum(there) / len(there) if there else math.nan
 
 
 def _outside(limit: Limit, rows: list[Row]) -> int:
@@ -198,6 +205,7 @@ def judge(plan: Plan, blocks: list[Block]) -> Effect:
         conclusion, reasons, on_mean, off_mean, benefit, absolute, _exact(differences), len(good), len(couples), held, minutes,
         tuple(blocks), plan.digest(), seen, _beside(plan, good, differences),
         _more_hours(plan, differences, conclusion), wash_out_of(plan, settled) / 3.6e12,
+        {arm: _mean([pair[k].stood for pair in good]) for k, arm in enumerate(("off", "on"))} if good else {},
     )  # fmt: skip
 
 

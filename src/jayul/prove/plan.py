@@ -37,6 +37,7 @@ class Plan(msgspec.Struct, frozen=True):
     `twin`: a derived tag, journalled at each tick, that says what the KPI would be without the policy; what is compared is then
     KPI - twin. `coverage_gap`: largest difference between the arms in the share of ticks that count.
     `no_worse`: the claim is not a benefit but that the KPI rises by no more than this (KPI's unit; 0: the claim is a benefit).
+    `assigned`: blocks are judged by the arm that they were assigned, whatever was done (advice that people may follow or not).
     `watch_...`: the blocks after the proof, as they were drawn (none: the line goes back after the last block).
     """
 
@@ -59,6 +60,7 @@ class Plan(msgspec.Struct, frozen=True):
     twin: str = ""
     coverage_gap: float = 0.1
     no_worse: float = 0.0
+    assigned: bool = False
     watch_starts: tuple[int, ...] = ()
     watch_arms: tuple[Arm, ...] = ()
     watch_end: int = 0
