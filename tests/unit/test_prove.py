@@ -229,3 +229,13 @@ def test_advice_is_judged_by_what_was_assigned_whatever_people_did() -> None:
     assert 0.4 < found.followed["on"] < 0.9
     assert found.followed["off"] == 0.0
     assert strict.followed["on"] == pytest.approx(1.0)
+
+
+def test_what_the_smallest_effect_of_interest_takes_is_reported() -> None:
+    p, hours = plan(smallest=1.0), 20.0  # a pair
+    found = run(p, plant(p, 0.0, noise=0.5))
+    assert found.smallest_hours is not None
+    assert found.smallest_hours % hours == 0
+    half = run(plan(smallest=0.5), plant(p, 0.0, noise=0.5))
+    assert half.smallest_hours is None or half.smallest_hours > found.smallest_hours >= 6 * hours
+    assert run(plan(), plant(p, 0.0, noise=0.5)).smallest_hours is None

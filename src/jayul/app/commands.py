@@ -250,7 +250,7 @@ def prove(run: RunFolder, json: Json = False) -> int:
         _json(json, found)
         return 0
     effect = proof.measure(run)
-    proofs.effect(console(), run, effect)
+    proofs.effect(console(), run, effect, proof.plan_of(run))
     _json(json, effect)
     return 0
 

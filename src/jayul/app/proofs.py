@@ -175,7 +175,7 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def effect(console: Console, out: Path, e: Effect) -> None:
+def effect(console: Console, out: Path, e: Effect, plan: Plan) -> None:
     """Show an effect block by block."""
     table = show.columns(_("block"), _("arm"), _("ticks used"), _("mean"), _("left out because"), right=[0, 2, 3])
     for block in e.blocks:
@@ -186,6 +186,8 @@ def effect(console: Console, out: Path, e: Effect) -> None:
         text = _("Benefit {value:.2f} %, interval {interval} %, exact test p = {p:.4f}, {pairs} of {planned} pairs")
         values = {"value": e.benefit[0], "interval": interval(e.benefit[1], e.benefit[2], 2), "p": e.p_exact}
         console.print(text.format(**values, pairs=e.pairs, planned=e.pairs_planned), highlight=False)
+    if text := smallest(e, plan.smallest):
+        console.print(text, highlight=False)
     if e.followed and {round(share, 1) for share in e.followed.values()} != {0.0, 1.0}:
         text = _("The targets stood {on:.0f} % of the time on, {off:.0f} % off.")
         shares = {arm: 100 * share for arm, share in e.followed.items()}
@@ -196,6 +198,18 @@ def effect(console: Console, out: Path, e: Effect) -> None:
         console.print(text, highlight=False)
     _conclusion(console, e.conclusion, e.reasons)
     show.following(console, show.command("verify", out))
+
+
+def smallest(e: Effect, percent: float) -> str:
+    """Say what it takes to show the smallest effect of interest; empty if none was named."""
+    if not percent:
+        return ""
+    if e.smallest_hours is None:
+        return _("The smallest effect of interest, {percent} %, is out of reach or not to be judged.").format(
+            percent=show.number(percent)
+        )
+    text = _("To show the smallest effect of interest, {percent} %, takes about {hours} h of plant at this spread (power 0.8).")
+    return text.format(percent=show.number(percent), hours=show.number(e.smallest_hours))
 
 
 def settling(e: Effect) -> str:

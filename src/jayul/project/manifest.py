@@ -77,6 +77,7 @@ class ProofSection(_Section, frozen=True):
     `commissioning` blocks are left out. `twin`: a derived tag that says what the KPI would be without the policy.
     `no_worse`: claim that the KPI rises by no more than this, instead of a benefit.
     `assigned`: judge by what was assigned, whatever was done (advice).
+    `smallest`: the smallest effect of interest, in percent: how many plant hours would show it is reported.
     `price`: a price pack (YAML), relative to the project folder; `hours_per_year`: how long the line runs in a year.
     """
 
@@ -97,6 +98,7 @@ class ProofSection(_Section, frozen=True):
     coverage_gap: float = 0.1
     no_worse: float = 0.0
     assigned: bool = False
+    smallest: float = 0.0
     price: str = ""
     hours_per_year: float | None = None
 

@@ -65,6 +65,8 @@ def proof_plan(manifest: Manifest, line: Line) -> Plan | None:
         manifest.fail(["proof", "policy"], message)
     if not 0 <= proof.no_worse < math.inf:
         manifest.fail(["proof", "no_worse"], N_("must not be negative"))
+    if not 0 <= proof.smallest < math.inf:
+        manifest.fail(["proof", "smallest"], N_("must not be negative"))
     if not 0.5 <= proof.confidence < 1:
         manifest.fail(["proof", "confidence"], N_("must lie between 0.5 and 1"))
     if len(later) // 2 < (least := floor(proof.confidence)):
@@ -81,7 +83,8 @@ def proof_plan(manifest: Manifest, line: Line) -> Plan | None:
     return Plan(
         proof.policy, KPI, manifest.kpi.unit, schedule.move.target, schedule.starts[:number], schedule.arms[:number], end,
         proof.commissioning, wash_out, proof.alarm, manifest.span(["proof", "recover"], proof.recover), proof.least,
-        proof.confidence, tuple(held), proof.limits, proof.drivers, proof.twin, proof.coverage_gap, proof.no_worse, proof.assigned,
+        proof.confidence, tuple(held), proof.limits, proof.drivers, proof.twin, proof.coverage_gap, proof.no_worse,
+        proof.assigned, proof.smallest,
         schedule.starts[number:], schedule.arms[number:], schedule.end if schedule.arms[number:] else 0,
     )  # fmt: skip
 

@@ -61,8 +61,9 @@ class Effect(msgspec.Struct, frozen=True):
     The interval is that of the e-process: good at every look; an end is None where it is not bounded. `looks`: what could be
     said after each pair. `beside`: other estimates (value, low, high) by method; `p_exact`: the two-sided randomisation test.
     `more_hours`: plant hours until this effect would be shown, if it goes on like this (None: unknown, or not in reach).
-    `wash_out` in h, as it was used. `followed`: by arm, the share of ticks in which the policy's targets stood. `reasons` say why
-    the conclusion is not "proven".
+    `wash_out` in h, as it was used. `followed`: by arm, the share of ticks in which the policy's targets stood. `smallest_hours`:
+    plant hours that it takes to show the smallest effect of interest, with power 0.8, at the spread of these pairs (None: none was
+    named, or not in reach). `reasons` say why the conclusion is not "proven".
     """
 
     conclusion: Conclusion
@@ -83,6 +84,7 @@ class Effect(msgspec.Struct, frozen=True):
     more_hours: float | None = None
     wash_out: float = 0.0
     followed: dict[str, float] = {}
+    smallest_hours: float | None = None
 
 
 def blocks_of(plan: Plan, rows: Iterable[Row], period: int) -> list[Block]:
@@ -206,6 +208,7 @@ def judge(plan: Plan, blocks: list[Block]) -> Effect:
         tuple(blocks), plan.digest(), seen, _beside(plan, good, differences),
         _more_hours(plan, differences, conclusion), wash_out_of(plan, settled) / 3.6e12,
         {arm: _mean([pair[k].stood for pair in good]) for k, arm in enumerate(("off", "on"))} if good else {},
+        _smallest_hours(plan, differences, off_mean),
     )  # fmt: skip
 
 
@@ -227,9 +230,18 @@ def _more_hours(plan: Plan, differences: np.ndarray, conclusion: str) -> float |
         return None
     spread = float(differences.std(ddof=1))
     needed = pairs_needed(round(float(differences.mean()) / spread, 2) if spread else 100.0, 0.8, plan.confidence)
-    if needed is None or needed <= len(differences):
+    return None if needed is None or needed <= len(differences) else (needed - len(differences)) * _pair_hours(plan)
+
+
+def _smallest_hours(plan: Plan, differences: np.ndarray, off: float) -> float | None:
+    if not plan.smallest or len(differences) < 3 or not off > 0 or not (spread := float(differences.std(ddof=1))):
         return None
-    return (needed - len(differences)) * 2 * (plan.end - plan.starts[0]) / len(plan.starts) / 3.6e12
+    needed = pairs_needed(round(plan.smallest / 100 * off / spread, 2), 0.8, plan.confidence)
+    return None if needed is None else needed * _pair_hours(plan)
+
+
+def _pair_hours(plan: Plan) -> float:
+    return 2 * (plan.end - plan.starts[0]) / len(plan.starts) / 3.6e12
 
 
 def _beside(plan: Plan, good: list[Couple], differences: np.ndarray) -> dict[str, Interval]:

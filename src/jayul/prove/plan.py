@@ -38,6 +38,7 @@ class Plan(msgspec.Struct, frozen=True):
     KPI - twin. `coverage_gap`: largest difference between the arms in the share of ticks that count.
     `no_worse`: the claim is not a benefit but that the KPI rises by no more than this (KPI's unit; 0: the claim is a benefit).
     `assigned`: blocks are judged by the arm that they were assigned, whatever was done (advice that people may follow or not).
+    `smallest`: the smallest effect of interest, in percent of off (0: none named): what it would have taken to show it is reported.
     `watch_...`: the blocks after the proof, as they were drawn (none: the line goes back after the last block).
     """
 
@@ -61,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True):
     coverage_gap: float = 0.1
     no_worse: float = 0.0
     assigned: bool = False
+    smallest: float = 0.0
     watch_starts: tuple[int, ...] = ()
     watch_arms: tuple[Arm, ...] = ()
     watch_end: int = 0
