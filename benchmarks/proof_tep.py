@@ -283,7 +283,7 @@ def report(moved: list[Trial], still: list[Trial], true: Truth) -> dict[str, obj
     print(f"Worse twins, hours extrapolated from sd of a pair: drivers 15 % wrong {worse['wrong']}, structure {worse['other']}")
     print(f"Estimate {estimate.mean():.3f} +- {spread:.3f}; truth {saving:.3f} +- {true.saving[1]:.3f} USD/h")
     print("R2 on treated runs: cooling water {:.5f}, kinetics {:.4f} {:.4f};".format(*r2), f"twin {1 - twin[0] / twin[1]:.4f}")
-    finite = {"hours": hours, "hours_median": median, "ratio": round(grid[best] / hours, 1)}
+    finite = {"hours": hours, "hours_median": median, "ratio": round(hours / grid[best], 4)}
     return {
         "power": round(float(power.mean()), 3), **{k: v if math.isfinite(v) and v else None for k, v in finite.items()},
         "hours_naive": round(grid[best]), "verdicts_aa": verdicts["less"], "verdicts_aa_raw": verdicts["raw"],

@@ -277,7 +277,15 @@ def test_a_changed_manifest_is_shown_approved_and_stands_in_the_run_that_follows
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [('"Kim"', '"Lee"'), ('"less steam"', '"more steam"'), ('"configuration"', '"note"'), ("{", "")]
+    ("old", "new"),
+    [
+        ('"Kim"', '"Lee"'),
+        ('"less steam"', '"more steam"'),
+        ('"configuration"', '"note"'),
+        ("{", ""),
+        ("61.0", "61.5"),
+        ('"rules": false', '"rules": true'),
+    ],
 )
 def test_an_approval_that_was_tampered_with_is_refused(old: str, new: str, line: Plant) -> None:
     line.on(2)

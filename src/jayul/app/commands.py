@@ -103,7 +103,7 @@ def check(
         typer.echo(show.as_json(manifest_schema()))
         return 0
     wired = wire(load(project), project if project.is_dir() else project.parent, 0)
-    invariance.check(wired, 0)
+    shifts = invariance.check(wired, 0)
     out = console()
     policies = ", ".join(wired.header.policies) or _("none")
     text = _("{project}: sound. {tags} tags, {kept} kept in the journal; policies: {policies}; {ticks} ticks.")
@@ -115,7 +115,7 @@ def check(
     if isinstance(wired.plant, Surveyed):
         show.survey(out, wired.plant.survey(), wired)
     if wired.header.proof:
-        proofs.planned(out, msgspec.json.decode(wired.header.proof, type=Plan), invariance.shifts(wired, 0))
+        proofs.planned(out, msgspec.json.decode(wired.header.proof, type=Plan), shifts)
     show.following(out, show.command("run", project))
     _json(json, {**values, "policies": list(wired.header.policies), "ticks": wired.ticks, "ok": True})
     return 0

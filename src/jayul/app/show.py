@@ -265,6 +265,14 @@ def run(console: Console, result: Result, project: str) -> None:
     for reason, count in sorted(s.events_refused.items()):
         text = _(REASONS.get(reason, reason))
         console.print(_("Events refused: {count} ({reason})").format(count=count, reason=text), highlight=False)
+    _benefit(console, s)
+    console.print(_("Journal head: {head}").format(head=s.head), highlight=False, soft_wrap=True)
+    following(
+        console, command("verify", result.out) if s.complete else command("run", project, "--out", result.out, "--seed", s.seed)
+    )
+
+
+def _benefit(console: Console, s: Summary) -> None:
     if s.proof:
         from jayul.app import proofs  # it stands on this page
 
@@ -273,10 +281,6 @@ def run(console: Console, result: Result, project: str) -> None:
         text = _("{kpi}: {mean} {unit} on average. Benefit: unknown (not measured; a proof needs a plan fixed in advance)")
         mean = _("unknown") if s.kpi["mean"] is None else number(s.kpi["mean"])
         console.print(text.format(kpi=s.kpi["name"], mean=mean, unit=s.kpi["unit"]), highlight=False)
-    console.print(_("Journal head: {head}").format(head=s.head), highlight=False, soft_wrap=True)
-    following(
-        console, command("verify", result.out) if s.complete else command("run", project, "--out", result.out, "--seed", s.seed)
-    )
 
 
 def lack(name: str, have: float, need: float) -> str:

@@ -68,6 +68,8 @@ def approved(folder: Path, manifest: Manifest) -> str:
         raise _bad(path, N_("is no approved change; write it with: jayul change")) from None
     event = found.event
     same = event.kind == "configuration" and event.body.get("after") == digest(manifest.canonical) == found.change.after
+    same = same and event.body.get("change") == fingerprint(found.change)  # what was read is what was signed
+    same = same and event.body.get("before") == digest(found.manifest_before)
     if not same or admission(manifest)(event, event.at):
         raise _bad(path, N_("its signature is not that of an engineer in [people]; approve it again with: jayul change"))
     return msgspec.json.encode(found, order="sorted").decode()
@@ -76,6 +78,11 @@ def approved(folder: Path, manifest: Manifest) -> str:
 def path_of(folder: Path, after: str) -> Path:
     """Return where the approval of a change to this manifest (its digest) is kept."""
     return folder / FOLDER / f"{after[:12]}.json"
+
+
+def fingerprint(change: Change) -> str:
+    """Return the SHA-256 of a change, differences and impact included: what its approval signs."""
+    return hashlib.sha256(msgspec.json.encode(change, order="sorted")).hexdigest()
 
 
 def digest(canonical: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from jayul.core.loop import Line, affected
 from jayul.core.types import Event, Tag
-from jayul.project.change import FOLDER, MISSING, Approved, Change, Difference, Impact, digest, path_of
+from jayul.project.change import FOLDER, MISSING, Approved, Change, Difference, Impact, digest, fingerprint, path_of
 from jayul.project.look import Status, status
 from jayul.project.manifest import Manifest, load, parse_canonical
 from jayul.project.people import hand_over, known_person
@@ -54,6 +54,7 @@ def approve(
     body: dict[str, Any] = {"names": impact.names, "reason": reason}
     if change is not None:
         body |= {"before": change.before, "after": change.after, "run": change.run, "head": _head(out)}
+        body["change"] = fingerprint(change)
     event = hand_over(out, "configuration", by, body, put=bool(impact.names) and not now.complete)
     if change is not None and folder is not None:
         (folder / FOLDER).mkdir(exist_ok=True)
@@ -104,8 +105,7 @@ def _tags(before: Iterable[Tag], after: Iterable[Tag]) -> Iterator[tuple[tuple[s
         yield from _differences(("tag", tag.name), msgspec.to_builtins(tag), other)
 
 
-ALL = ("plant", "run", "guard", "ladder")  # sections on which every policy stands
-NOTHING = ("project", "people")
+NOTHING = ("project", "people", "baseline")  # sections on which no policy stands; on all others every one does
 
 
 def _impact(paths: Sequence[tuple[str, ...]], line: Line, manifest: Manifest) -> Impact:

@@ -39,14 +39,16 @@ def shifts(wired: Wired, seed: int) -> dict[str, float]:
     }
 
 
-def check(wired: Wired, seed: int) -> None:
-    """Refuse a twin whose drivers answer to the policy. Raises ManifestError."""
-    for tag, shift in shifts(wired, seed).items():
+def check(wired: Wired, seed: int) -> dict[str, float]:
+    """Refuse a twin whose drivers answer to the policy; return how far they move (see `shifts`). Raises ManifestError."""
+    found = shifts(wired, seed)
+    for tag, shift in found.items():
         if shift > LARGEST:
             message = N_(
                 "the twin's driver '{tag}' moves by {shift} standard deviations when the policy acts; name another tag"
             )
             wired.manifest.fail(["proof", "twin"], message, tag=tag, shift=f"{shift:.2f}")
+    return found
 
 
 async def _series(

@@ -88,7 +88,7 @@ class Effect(msgspec.Struct, frozen=True):
 
 
 def blocks_of(plan: Plan, rows: Iterable[Row], period: int) -> list[Block]:
-    """Cut rows into the plan's blocks and apply the plan's rules. `period` in ns. Blocks without a row are left out at the end."""
+    """Cut rows into the plan's blocks and apply the plan's rules. `period` in ns. A block without a row has no tick."""
     ends, held = (*plan.starts[1:], plan.end), [list[Row]() for _ in plan.starts]
     for row in rows:
         number = int(np.searchsorted(plan.starts, row.at, side="right")) - 1
@@ -261,10 +261,8 @@ def _beside(plan: Plan, good: list[Couple], differences: np.ndarray) -> dict[str
         variance += 2.0 * (1 - lag / (lags + 1)) * float(score[lag:] @ score[:-lag])
     from scipy import stats
 
-    estimate, error = (
-        float(value[on == 0.0].mean() - value[on == 1.0].mean()),
-        math.sqrt(max(variance, 0.0)) / float(part @ part),
-    )
+    estimate = float(value[on == 0.0].mean() - value[on == 1.0].mean())
+    error = math.sqrt(max(variance, 0.0)) / float(part @ part)
     reach = float(stats.norm.ppf(0.5 + plan.confidence / 2)) * error
     return found | {"HAC": (estimate, estimate - reach, estimate + reach)}
 
@@ -330,8 +328,10 @@ def _carries_over(good: list[Couple]) -> bool:
     if len(halves) < 4 or not np.isfinite(halves).all():
         return False
     change = halves[:, 0] - halves[:, 1]
-    if abs(change.mean()) <= CARRIED * abs(halves.mean()) or np.ptp(change) == 0:
-        return bool(abs(change.mean()) > CARRIED * abs(halves.mean()) > 0)
+    if abs(change.mean()) <= CARRIED * abs(halves.mean()):
+        return False
+    if np.ptp(change) == 0:
+        return True
     from scipy import stats
 
     return float(stats.ttest_1samp(change, 0.0).pvalue) < CARRIED_LEVEL
