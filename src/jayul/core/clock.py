@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -57,11 +57,14 @@ class Sim:
 
 
 class Wall:
-    """The time of day, or a multiple of it against a simulated peer. `stopped` ends a wait early."""
+    """The time of day, or a multiple of it against a simulated peer. `stopped` ends a wait early.
 
-    def __init__(self, seed: int = 0, *, speed: float = 1.0, stopped: Callable[[], bool] = lambda: False) -> None:
-        self._seed, self._speed, self._stopped = seed, speed, stopped
-        self._began, self._steady = time.time_ns(), time.monotonic_ns()
+    `anchor`: the peer's time and the time of day at which it was that (ns), so that both clocks show the same.
+    """
+
+    def __init__(self, seed: int = 0, *, speed: float = 1.0, stopped: Callable[[], bool] = bool, anchor: Sequence[int] = ()):
+        self._seed, self._speed, self._stopped, self._steady = seed, speed, stopped, time.monotonic_ns()
+        self._began = anchor[0] + int((time.time_ns() - anchor[1]) * speed) if anchor else time.time_ns()
 
     def now(self) -> int:
         return self._began + int((time.monotonic_ns() - self._steady) * self._speed)

@@ -23,6 +23,7 @@ from jayul.core.expr import ExprError, duration
 from jayul.core.types import BAD, SECOND, Frame, Receipt, Tag, TagTable, Verdict
 from jayul.plant.sim import tank_physics as physics
 from jayul.plant.sim.tank_physics import AMBIENT_T, BASE, FEED_T, FLOW, GRADES, KEEP, TARGET, VOLUME, C
+from jayul.plant.table import Loop
 
 SCAN = 10 * SECOND
 PRICE_1 = 0.05  # USD/kW/h
@@ -135,6 +136,7 @@ class Tank:
     def __init__(self, config: TankConfig, clock: Clock) -> None:
         self._config, self._clock = config, clock
         self.tags = TAGS
+        self.loops = dict.fromkeys(("TIC1.SP", "LIC1.SP"), Loop("TIC1.MODE", 2, 1))
         self.rewind()
 
     @property
@@ -161,6 +163,13 @@ class Tank:
         self._faults = [(f, self._start + duration(f.after), duration(f.lasts)) for f in self._config.fault]
         self._power, self._flows = (253.0, 103.0), (FLOW, FLOW, FLOW)
         self._feed_t, self._ambient_t = FEED_T, AMBIENT_T
+
+    def switch(self, tag: str, code: int) -> None:
+        """Put TIC1 to MAN, AUTO or RCAS, as an operator or a supervisor that hands back does; outside RCAS no write is taken."""
+        if tag != "TIC1.MODE" or code not in _MODE_STATES:
+            raise ValueError(f"no mode {code} of '{tag}'")
+        self._advance(self._clock.now())
+        self._mode = code
 
     async def read(self) -> Frame:
         """Return every tag as the plant's controller saw it at its last scan."""
