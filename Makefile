@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 SEED ?= 0
 
-.PHONY: setup demo test test-system check crash adversary faults mutate size bench truth docs i18n golden clean
+.PHONY: setup demo test test-system peers check crash adversary faults handback soak mutate size bench truth docs i18n golden clean
 
 setup: $(STAMP)
 
@@ -24,8 +24,18 @@ demo: setup
 test: setup
 	$(BIN)/pytest
 
-test-system: setup
-	JAYUL_NO_SKIP=1 $(BIN)/pytest tests/system
+test-system: setup peers # with counterparts that nobody here wrote; a test that skips fails
+	JAYUL_NO_SKIP=1 $(BIN)/pytest tests/system tests/wire
+
+peers: .peers/.stamp # node-opcua, modbus-serial, Node-RED (npm); mosquitto, mbpoll (Debian)
+
+.peers/.stamp: tests/wire/peers/package.json
+	mkdir -p .peers && cp tests/wire/peers/package.json .peers/
+	cd .peers && npm install --no-audit --no-fund --loglevel=error
+	@command -v mosquitto >/dev/null && command -v mosquitto_pub >/dev/null && command -v mbpoll >/dev/null \
+		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients mbpoll; } \
+		|| { echo "install mosquitto, mosquitto-clients and mbpoll"; exit 2; }
+	@touch $@
 
 check: setup
 	$(BIN)/ruff check .
@@ -45,6 +55,13 @@ adversary: setup
 
 faults: setup
 	$(BIN)/python -m jayul.conform.faults --faults 10000 --seed $(SEED)
+
+handback: setup # brain and gateway killed at random moments, seen at the plant; 12 minutes for 100 kills
+	$(BIN)/python -m jayul.conform.handback --kills 100 --whom brain --seed $(SEED)
+	$(BIN)/python -m jayul.conform.handback --kills 20 --whom gateway --seed $(SEED)
+
+soak: setup
+	$(BIN)/python benchmarks/soak.py --json --minutes 30 --tags 2000 --seed $(SEED)
 
 mutate: setup # about 4 minutes; goes on where it was stopped, and begins anew where code or tests are newer
 	@find src tests/guard -name '*.py' -newer mutants/mutmut-stats.json 2>/dev/null | grep -q . && rm -rf mutants || true

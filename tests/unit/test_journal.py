@@ -189,3 +189,18 @@ def test_heads_are_read_in_both_forms_and_nothing_else() -> None:
     for wrong in ("", "12", "x:" + "ab" * 32, "12:zz", "12:abcd", "-1:" + "ab" * 32):
         with pytest.raises(ValueError, match="is not a head"):
             parse_head(wrong)
+
+
+def test_a_head_that_was_half_signed_when_the_power_went_is_signed_anew(tmp_path: Path) -> None:
+    files = OsFiles(tmp_path)
+    journal = writer(files)
+    fill(journal, range(3))
+    journal.close()
+    with (tmp_path / "heads").open("ab") as heads:
+        heads.write(b'{"seq":9,"ti')
+    assert verify(files, SIGNER.public, pinned=True).ok
+    journal = writer(files)
+    fill(journal, range(3, 5))
+    journal.close()
+    report = verify(files, SIGNER.public, pinned=True)
+    assert (report.ok, report.vouched_tick, report.what) == (True, 4, "")

@@ -105,6 +105,7 @@ def test_the_controller_sheds_when_the_supervisor_is_silent_and_only_then():
         for minute in range(20):
             await clock.until(START + minute * 60 * SECOND)
             assert await plc.set("WATCHDOG", minute) == GOOD
+            assert (await plc.frame())["WATCHDOG"] == minute, "what was written reads back"
             if minute == 3:
                 await plc.set("TIC1.SP", 58.0)
         frame: Frame = await plc.frame()
@@ -114,3 +115,17 @@ def test_the_controller_sheds_when_the_supervisor_is_silent_and_only_then():
         assert (frame["TIC1.SP"], frame["TIC1.MODE"], plc.shed) == (before, 1.0, 1)
 
     asyncio.run(play())
+
+
+def test_a_simulated_operator_puts_loops_to_remote_again_if_there_is_one():
+    async def play(operator: int) -> list[float]:
+        clock, seen = Sim(START), []
+        plc = Plc(tank(TankConfig(), clock), clock, 300 * SECOND, operator)
+        await plc.set("TIC1.MODE", 1)
+        for minute in (10, 29, 31):
+            await clock.until(START + minute * 60 * SECOND)
+            seen.append((await plc.frame())["TIC1.MODE"])
+        return seen
+
+    assert asyncio.run(play(0)) == [1.0, 1.0, 1.0]
+    assert asyncio.run(play(1800 * SECOND)) == [1.0, 1.0, 2.0]

@@ -88,13 +88,13 @@ WRONG = [
     ("name,address,low\nA,a1,cold\n", "line 2: 'low' is 'cold'; write a number"),
     ("name,address,writable\nA,a1,perhaps\n", "line 2: 'writable' is 'perhaps'; write true or false"),
     ("name,address,states\nA,a1,MAN\n", "line 2: 'states' is 'MAN'; write codes such as"),
-    ("name,address,kind\nA,a1,sensor\n", "line 2: Invalid enum value 'sensor'"),
+    ("name,address,kind\nA,a1,sensor\n", "line 2: 'kind' is 'sensor'; there is: measured,"),
     ("name,address\nA,a1\nA,a2\n", "line 3: the tag 'A' stands there twice"),
     ("name,address\nA,\n", "line 2: 'address' is missing"),
     ("name,address,low,high\nA,a1,5,5\n", "line 2: 'low' 5 does not lie below 'high' 5"),
     ("name,address,stale_after\nA,a1,0\n", "'stale_after' and 'max_step' must be above 0"),
     ("name,address,mode,remote,local\nA,a1,M,2,1\n", "the mode 'M' of 'A' is no tag of this table"),
-    ("name,address,mode\nA,a1,M\n", "Object missing required field `remote`"),
+    ("name,address,mode\nA,a1,M\n", "'local' go together; 'remote' is missing"),
     ("name,address\n", "holds no tag"),
 ]
 
@@ -114,6 +114,12 @@ def test_other_wrong_files(tmp_path: Path):
         read_table(tmp_path / "none.csv")
     (path := tmp_path / "tags.toml").write_text("[[tag]\n")
     with pytest.raises(Refused, match="not TOML"):
+        read_table(path)
+    path.write_text('[[tag]]\nname = "A"\naddress = "a"\nlow = "cold"\n')
+    with pytest.raises(Refused, match=r"tag 1: the row cannot be used: Expected"):
+        read_table(path)
+    path.write_text('[[tag]]\nname = "A"\naddress = "a"\nlwo = 1\n')
+    with pytest.raises(Refused, match=r"tag 1: unknown key 'lwo'; there is: name,"):
         read_table(path)
     path.write_text("tags = 1\n")
     with pytest.raises(Refused, match=r"\[\[tag\]\] entries and nothing else"):

@@ -36,8 +36,8 @@ def _without_language(arguments: Sequence[str]) -> list[str]:
 
 
 def _run(arguments: list[str], language: str) -> int:
-    from jayul.app import commands, show
-    from jayul.plant.errors import Unreachable
+    from jayul.app import commands, show, wires  # noqa: F401 - wires adds its commands
+    from jayul.plant.errors import Refused, Unreachable
     from jayul.plant.journal import Diverged
     from jayul.project.problem import ManifestError
     from jayul.record.journal import Corrupt
@@ -59,11 +59,11 @@ def _run(arguments: list[str], language: str) -> int:
         return _fail(
             arguments, _("tick {tick} does not come out as recorded: {what}").format(tick=error.tick, what=error.what), 1
         )
-    except Unreachable as error:
-        return _fail(arguments, str(error), 1)
+    except (Refused, Unreachable) as error:
+        return _fail(arguments, show.reason(error), 1 if isinstance(error, Unreachable) else 2)
     except OSError as error:
         text = _("the system says: {error}; nothing that was acknowledged is lost, the same command goes on")
-        return _fail(arguments, text.format(error=f"{error.strerror or error} {error.filename or ''}".strip()), 1)
+        return _fail(arguments, text.format(error=f"{show.reason(error.strerror or error)} {error.filename or ''}".strip()), 1)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(arguments, _("interrupted"), 130)
 

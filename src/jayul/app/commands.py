@@ -25,7 +25,7 @@ from jayul.project import baseline as baselines
 from jayul.project import cases as inventory
 from jayul.project import claims as claiming
 from jayul.project import impact as impacts
-from jayul.project import invariance, look, people, proof
+from jayul.project import invariance, links, look, people, proof
 from jayul.project import run as running
 from jayul.project.manifest import NAME, load
 from jayul.project.problem import N_
@@ -46,7 +46,8 @@ def console() -> Console:
     return out if out.is_terminal else Console(width=150, soft_wrap=False, markup=False)
 
 
-def _json(on: bool, value: Any) -> None:
+def as_json(on: bool, value: Any) -> None:
+    """Print one JSON object as the last line, if it is asked for."""
     if on:
         typer.echo(show.as_json(value))
 
@@ -85,7 +86,7 @@ def init(
     out = console()
     out.print(_("Made {path}.").format(path=path), highlight=False)
     show.following(out, show.command("run", folder))
-    _json(json, {"manifest": str(path)})
+    as_json(json, {"manifest": str(path)})
     return 0
 
 
@@ -117,7 +118,7 @@ def check(
     if wired.header.proof:
         proofs.planned(out, msgspec.json.decode(wired.header.proof, type=Plan), shifts)
     show.following(out, show.command("run", project))
-    _json(json, {**values, "policies": list(wired.header.policies), "ticks": wired.ticks, "ok": True})
+    as_json(json, {**values, "policies": list(wired.header.policies), "ticks": wired.ticks, "ok": True})
     return 0
 
 
@@ -130,21 +131,32 @@ def run(
     ack_fd: Annotated[int | None, typer.Option(help=_("write each tick that is on disk to this file descriptor"))] = None,
     no_history: Annotated[bool, typer.Option("--no-history", help=_("do not write Parquet"))] = False,
     data: Data = None,
+    plant: Annotated[
+        str, typer.Option(help=_("another plant in the place of the manifest's: opcua://, modbus://, mqtt://"))
+    ] = "",
+    tags: Annotated[Path | None, typer.Option(help=_("its tag table (tags.KIND.csv of the project if not given)"))] = None,
+    speed: Annotated[float | None, typer.Option(help=_("how fast that plant is played, if it is simulated"))] = None,
     json: Json = False,
 ) -> int:
     _find_data(data)
+    if not plant and (speed is not None or tags is not None):
+        raise running.refuse("--speed" if speed is not None else "--tags", N_("goes with --plant only"))
+    link = links.Link(plant, tags, 1.0 if speed is None else speed) if plant else None
     out = out or Path("runs") / load(project).project.name
-    with _interruptible() as stop, _progress() as progress:
+    with interruptible() as stop, _progress() as progress:
         acknowledge = _acknowledge(ack_fd)
-        options = running.Options(seed, ticks, not no_history, stop, acknowledge, progress)
+        options = running.Options(seed, ticks, not no_history, stop, acknowledge, progress, link)
         result = proof.conclude(running.execute(project, out, options), project)
     screen = console()
     if stop():
         screen.print(_("Stopped at the end of a tick; the same command goes on."), style="yellow")
-    show.run(screen, result, str(project))
+    linked = (
+        ("--plant", plant, *(("--tags", tags) if tags else ()), *(("--speed", f"{speed:g}") if speed else ())) if plant else ()
+    )
+    show.run(screen, result, project, *linked)
     if result.summary.complete and result.began != "complete":
         _report(out)
-    _json(json, result.summary)
+    as_json(json, result.summary)
     return 0
 
 
@@ -171,7 +183,7 @@ def _write(fd: int, tick: int) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C (or a polite kill) into a wish to stop at the end of the tick; the second one ends at once."""
     asked: list[int] = []
 
@@ -209,7 +221,7 @@ def _progress() -> Iterator[running.Watch]:
 def status(run: RunFolder, json: Json = False) -> int:
     found = look.status(run)
     show.status(console(), run, found)
-    _json(json, found)
+    as_json(json, found)
     return 0
 
 
@@ -220,7 +232,7 @@ def replay(
     with _progress() as progress:
         found = look.replay(run, full=full, progress=progress)
     show.replayed(console(), run, found)
-    _json(json, found)
+    as_json(json, found)
     return 1 if found.differing else 0
 
 
@@ -234,11 +246,11 @@ def verify(
     if claiming.is_claim(run):
         found = claiming.verify(run, tuple(head or ()), key)
         claims.verified(console(), run, found)
-        _json(json, claims.as_dict(found))
+        as_json(json, claims.as_dict(found))
         return 0 if found.ok else 1
     report = look.check(run, tuple(head or ()), key)
     show.verified(console(), run, report)
-    _json(json, {"ok": report.ok, **look.as_dict(report)})
+    as_json(json, {"ok": report.ok, **look.as_dict(report)})
     return 0 if report.ok else 1
 
 
@@ -247,11 +259,11 @@ def prove(run: RunFolder, json: Json = False) -> int:
     if baselines.has_baseline(run):
         found = baselines.measure_baseline(run)
         proofs.before_and_after(console(), run, found)
-        _json(json, found)
+        as_json(json, found)
         return 0
     effect = proof.measure(run)
     proofs.effect(console(), run, effect, proof.plan_of(run))
-    _json(json, effect)
+    as_json(json, effect)
     return 0
 
 
@@ -266,7 +278,7 @@ def claim(
 ) -> int:
     paper, path = claiming.write(run, to, by=by, lesson=lesson, seal=sealed)
     claims.written(console(), paper, path)
-    _json(json, {"path": str(path), "claim": paper})
+    as_json(json, {"path": str(path), "claim": paper})
     return 0
 
 
@@ -279,7 +291,7 @@ def cases(
     folders = folder or [Path("runs")]
     found = inventory.cases(folders, search)
     claims.cases(console(), found)
-    _json(json, found)
+    as_json(json, found)
     return 0
 
 
@@ -300,7 +312,7 @@ def report(
 ) -> int:
     paths = _report(run, to)
     show.following(console(), show.command("verify", run))
-    _json(json, {"reports": [str(path) for path in paths]})
+    as_json(json, {"reports": [str(path) for path in paths]})
     return 0
 
 
@@ -320,7 +332,7 @@ def sign(
         public = people.new_key(new_key)
         out.print(_("Public key of {name}; write it into [[people.person]]:").format(name=new_key), highlight=False)
         out.print(f'key = "{public}"', highlight=False)
-        _json(json, {"name": new_key, "key": public})
+        as_json(json, {"name": new_key, "key": public})
         return 0
     if run is None:
         raise running.refuse("sign", N_("name a run folder, or make a key with --new-key NAME"))
@@ -374,7 +386,7 @@ def change(
     impact = found.impact if found is not None else impacts.replaced(run, tag or [])
     records.change(out, found, impact)
     if found is not None and not found.differences:
-        _json(json, found)
+        as_json(json, found)
         return 0
     if by or reason:
         folder = project if project is None or project.is_dir() else project.parent
@@ -385,7 +397,7 @@ def change(
     else:
         what = [project] if project is not None else [word for name in tag or [] for word in ("--tag", name)]
         show.following(out, show.command("change", run, *what, "--by", "NAME", "--reason", "WHY"))
-    _json(json, found or impact)
+    as_json(json, found or impact)
     return 0
 
 
@@ -393,14 +405,14 @@ def _handed_in(run: Path, event: Event, json: bool) -> None:
     out = console()
     out.print(_("Handed in as {id}; the loop takes it at its next tick.").format(id=event.id), highlight=False)
     show.following(out, show.command("status", run))
-    _json(json, {"id": event.id, "kind": event.kind, "body": event.body})
+    as_json(json, {"id": event.id, "kind": event.kind, "body": event.body})
 
 
 @app.command(help=_("Show the ladder: level of each policy, evidence, what is missing, and when it could come."))
 def ladder(run: RunFolder, json: Json = False) -> int:
     found = look.ladder(run)
     records.ladder(console(), run, found)
-    _json(json, found)
+    as_json(json, found)
     return 0
 
 
@@ -422,7 +434,7 @@ def audit(
         out.print(_("Wrote {path}.").format(path=csv), highlight=False)
     else:
         records.audit(out, run, found)
-    _json(json, found)
+    as_json(json, found)
     return 0
 
 
@@ -438,11 +450,11 @@ def demo(
     if name not in TEMPLATES:
         raise running.refuse(name, N_("unknown demo; there is: {known}"), known=", ".join(TEMPLATES))
     if name == "tennessee-eastman":
-        with _interruptible() as stop, _progress() as progress:
+        with interruptible() as stop, _progress() as progress:
             options = running.Options(seed, stop=stop, progress=progress)
             result = demos.tennessee_eastman(console(), out or Path("runs") / name, options)
-        _json(json, result.summary)
+        as_json(json, result.summary)
         return 0
     found = demos.tank(console(), out or Path("runs") / f"demo-{name}", seed)
-    _json(json, {"demo": name, "found": found})
+    as_json(json, {"demo": name, "found": found})
     return 0 if all(row["found"] for row in found) else 1

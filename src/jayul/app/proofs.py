@@ -10,7 +10,6 @@ from rich.console import Console
 from jayul.app import show
 from jayul.app.texts import _
 from jayul.project.problem import N_
-from jayul.project.said import template_of
 from jayul.project.summary import Summary
 from jayul.prove.baseline import Baseline
 from jayul.prove.effect import Effect
@@ -74,8 +73,7 @@ def proof(console: Console, s: Summary) -> None:
 
 def reason(text: str) -> str:
     """Return a reason of the proof in the language of the reader."""
-    template, values = template_of(text)
-    return _(template).format(**values)
+    return show.reason(text)
 
 
 def interval(low: float | None, high: float | None, digits: int = 1) -> str:

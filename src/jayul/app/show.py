@@ -22,6 +22,7 @@ from jayul.project.look import Replayed, Status
 from jayul.project.manifest import parse_canonical
 from jayul.project.problem import N_, Problem
 from jayul.project.run import Result
+from jayul.project.said import spoken, template_of
 from jayul.project.summary import Summary
 from jayul.project.wire import Wired
 from jayul.record.verify import Report
@@ -114,8 +115,13 @@ def fixed(value: float | None, digits: int) -> str:
 def problem(found: Problem) -> str:
     """Return a mistake as one line."""
     params = {name: " ".join(value.split()) for name, value in found.params.items()}
-    text = _(found.message).format(**params) if found.message != "{text}" else _(params["text"])
+    text = spoken(found.message, params, _) if found.message != "{text}" else _(params["text"])
     return found.where + text
+
+
+def reason(found: object) -> str:
+    """Return what a room below says, in the language of the reader."""
+    return spoken(*template_of(str(found)), _)
 
 
 def columns(*names: str, right: Sequence[int] = ()) -> Table:
@@ -216,8 +222,8 @@ def closed(outcomes: Sequence[Outcome]) -> list[str]:
     ]
 
 
-def run(console: Console, result: Result, project: str) -> None:
-    """Show what a run amounts to."""
+def run(console: Console, result: Result, *project: object) -> None:
+    """Show what a run amounts to. `project`: the words that name it on the command line."""
     s = result.summary
     if result.began == "resumed":
         console.print(_("Resumed a run that had been interrupted."))
@@ -237,6 +243,13 @@ def run(console: Console, result: Result, project: str) -> None:
     )  # fmt: skip
     if s.signatures_simulated:
         console.print(_("Signatures are simulated: no person has signed or approved anything in this run."), style="yellow")
+    if s.link:
+        text = _(
+            "Link: set up {connections} times, {received} samples received, {shed} shed, {overflowed} dropped at the source"
+        )
+        console.print(text.format(**s.link), highlight=False)
+        if s.link["missing"]:
+            console.print(_("Unknown to the source: {tags}").format(tags=", ".join(s.link["missing"])), style="yellow")
     coverage = _("unknown") if s.coverage is None else f"{100 * s.coverage:.1f} %"
     console.print(_("Coverage (ticks with every input fresh): {coverage}").format(coverage=coverage), highlight=False)
     if s.levels:
@@ -268,7 +281,8 @@ def run(console: Console, result: Result, project: str) -> None:
     _benefit(console, s)
     console.print(_("Journal head: {head}").format(head=s.head), highlight=False, soft_wrap=True)
     following(
-        console, command("verify", result.out) if s.complete else command("run", project, "--out", result.out, "--seed", s.seed)
+        console,
+        command("verify", result.out) if s.complete else command("run", *project, "--out", result.out, "--seed", s.seed),
     )
 
 

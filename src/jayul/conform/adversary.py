@@ -311,6 +311,7 @@ def tank(proposals: int, rng: Any) -> Attacked:
     with TemporaryDirectory() as folder:
         (Path(folder) / "jayul.toml").write_text(HEAD + TANK, encoding="utf-8")
         wired = wire(load(Path(folder)), Path(folder), 0)
+    assert isinstance(wired.clock, Sim)
     minute = 60 * SECOND
     told = Told(
         {"TIC1.SP": (45.0, 66.0, 1.0), "LIC1.SP": (30.0, 70.0, 2.0)},

@@ -200,6 +200,7 @@ def moment() -> Moment:
         (Path(folder) / "jayul.toml").write_text(MANIFEST, encoding="utf-8")
         wired = wire(load(Path(folder)), Path(folder), 0)
     plant: Any = wired.plant
+    assert isinstance(wired.clock, Sim)
 
     async def drive() -> tuple[State, Decision, Event]:
         state, last, people, approval = start(wired.line), None, SimulatedPeople(), None

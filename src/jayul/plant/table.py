@@ -14,12 +14,12 @@ import io
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, get_args
 
 import msgspec
 from msgspec.structs import replace
 
-from jayul.core.types import Tag, TagTable
+from jayul.core.types import Kind, Tag, TagTable
 from jayul.plant.errors import Refused
 
 OWN = ("mode", "remote", "local")
@@ -111,8 +111,10 @@ def _csv(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
     found = []
     for row in reader:
         where = f"line {reader.line_num}"
-        if None in row or None in row.values():
-            raise Refused(f"{path}, {where}: {'more' if None in row else 'fewer'} cells than the first line has columns")
+        if None in row:
+            raise Refused(f"{path}, {where}: more cells than the first line has columns")
+        if None in row.values():
+            raise Refused(f"{path}, {where}: fewer cells than the first line has columns")
         cells = {name: cell.strip() for name, cell in row.items() if cell.strip()}
         if cells:
             found.append((where, _typed(f"{path}, {where}", cells)))
@@ -138,21 +140,24 @@ def _typed(where: str, cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _row(where: str, row: dict[str, Any]) -> tuple[Tag, Loop | None]:
-    def fail(text: str) -> NoReturn:
-        raise Refused(f"{where}: {text}")
-
+    if unknown := set(row) - set(COLUMNS):
+        raise Refused(f"{where}: unknown key '{min(unknown)}'; there is: {', '.join(COLUMNS)}")
     own = {key: row[key] for key in OWN if key in row}
     rest = {key: value for key, value in row.items() if key not in OWN}
     for name in ("name", "address"):
         if not rest.get(name):
-            fail(f"'{name}' is missing")
+            raise Refused(f"{where}: '{name}' is missing")
+    if (kind := rest.get("kind", "measured")) not in (kinds := get_args(Kind)):
+        raise Refused(f"{where}: 'kind' is '{kind}'; there is: {', '.join(kinds)}")
+    if own and (missing := [name for name in OWN if name not in own]):
+        raise Refused(f"{where}: 'mode', 'remote' and 'local' go together; '{missing[0]}' is missing")
     try:
         tag = msgspec.convert(rest, Tag, strict=True, str_keys=True)
         loop = msgspec.convert(own, Loop, strict=True) if own else None
     except msgspec.ValidationError as error:
-        fail(str(error))
+        raise Refused(f"{where}: the row cannot be used: {error}") from None
     if tag.low is not None and tag.high is not None and not tag.low < tag.high:
-        fail(f"'low' {tag.low:g} does not lie below 'high' {tag.high:g}")
+        raise Refused(f"{where}: 'low' {tag.low:g} does not lie below 'high' {tag.high:g}")
     if not tag.stale_after > 0 or (tag.max_step is not None and not tag.max_step > 0):
-        fail("'stale_after' and 'max_step' must be above 0")
+        raise Refused(f"{where}: 'stale_after' and 'max_step' must be above 0")
     return tag, loop

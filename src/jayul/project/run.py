@@ -14,18 +14,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from jayul.core.clock import Sim, monotonic
 from jayul.core.ladder import missing
 from jayul.core.loop import State, run, settle, step
 from jayul.core.types import Decision, Frame, Outcome, TagTable
 from jayul.learn import Card, Carded
+from jayul.plant.gated import Gated
 from jayul.plant.journal import Compare, Diverged, JournalInbox, JournalPlant, Rejoin, Rewindable, Tape, Tick, read_back
 from jayul.plant.sim.people import SimulatedPeople
-from jayul.project import invariance
+from jayul.project import gates, invariance, links
 from jayul.project.manifest import load
 from jayul.project.monitor import ProofMonitor
 from jayul.project.problem import N_, ManifestError, Problem
+from jayul.project.said import template_of
 from jayul.project.summary import Summary, Tally
 from jayul.project.wire import Recorded, Wired, replay_line, wire
 from jayul.prove.plan import Plan
@@ -38,12 +41,15 @@ from jayul.record.verify import Checked
 
 RUN_KEY = "run"
 # may stand in a run folder before its journal
-OWN = ("project", ".jayul-demo", "lock", "keys", "state.db", "state.db-wal", "state.db-shm")
+OWN = ("project", ".jayul-demo", "lock", "keys", "gateway", "state.db", "state.db-wal", "state.db-shm")
 Watch = Callable[[int, int], None]  # ticks done, ticks in all
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How to run. `acknowledge` gets each tick whose Decision is on disk; `progress` gets ticks done and ticks in all."""
+    """How to run. `acknowledge` gets each tick whose Decision is on disk; `progress` gets ticks done and ticks in all.
+
+    `link`: another plant in the place of the manifest's.
+    """
 
     seed: int = 0
     ticks: int | None = None
@@ -51,6 +57,7 @@ class Options(msgspec.Struct, frozen=True):
     stop: Callable[[], bool] = lambda: False
     acknowledge: Callable[[int], None] = lambda tick: None
     progress: Watch = lambda done, total: None
+    link: links.Link | None = None
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -64,7 +71,9 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def refuse(where: object, message: str, **params: object) -> ManifestError:
-    """Return the error for a mistake that is not in a manifest."""
+    """Return the error for a mistake that is not in a manifest. `{text}` is what a room below says: it is looked up."""
+    if message == "{text}":
+        message, params = template_of(str(params["text"]))  # type: ignore[assignment]
     return ManifestError(Problem(str(where), "", 0, message, {name: str(value) for name, value in params.items()}))
 
 
@@ -104,7 +113,17 @@ def read_header(files: Files) -> Header | None:
 
 def execute(project: Path, out: Path, options: Options) -> Result:
     """Run a project into a run folder, or go on with the run that is there. Raises ManifestError, Corrupt, Diverged, OSError."""
-    wired = wire(load(project), project if project.is_dir() else project.parent, options.seed)
+    folder = project if project.is_dir() else project.parent
+    manifest = load(project)
+    if options.link is not None:
+        manifest = links.with_plant(manifest, folder, options.link)
+    start = None
+    if links.on_wire(manifest) and (header := read_header(OsFiles(out / "journal", create=False))) is not None:
+        start = header.start
+        done, own = read_summary(out), (header.seed, header.manifest) == (options.seed, manifest.canonical)
+        if done and done.complete and own and options.ticks is None:
+            return Result(done, out, "complete")  # what is over needs no peer
+    wired = wire(manifest, folder, options.seed, start=start, stopped=options.stop)
     if out.exists() and not out.is_dir():
         raise refuse(out, N_("is a file; use another --out"))
     if out.is_dir() and not (out / "journal").is_dir() and any(path.name not in OWN for path in out.iterdir()):
@@ -121,11 +140,16 @@ def execute(project: Path, out: Path, options: Options) -> Result:
             if header.manifest == wired.header.manifest:
                 what = N_("holds a run of seed {seed}; use another --out, or --seed {seed}")
             raise refuse(out, what, seed=header.seed, free=free(out))
+        if header is not None and header.tags != wired.header.tags:
+            message = N_("holds a run over other tags (the tag table was changed since); keep it, and use --out {free}")
+            raise refuse(out, message, free=free(out))
         if header is not None and (done := read_summary(out)) and done.complete and options.ticks is None:
             return Result(done, out, "complete")
         if header is None:
             invariance.check(wired, options.seed)
-        return asyncio.run(_drive(wired, out, files, header, options))
+        signer = Signer.open(RUN_KEY)
+        with gates.gated(wired, folder, out, signer) as plant:
+            return asyncio.run(_drive(replace(wired, plant=plant), out, files, header, options, signer))
 
 
 def free(out: Path) -> Path:
@@ -166,8 +190,8 @@ def _look(files: Files, public: str) -> _Past:
     return _Past(checked.scan, ticks, inbox, open_)
 
 
-async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, options: Options) -> Result:
-    began, signer = monotonic(), Signer.open(RUN_KEY)
+async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, options: Options, signer: Signer) -> Result:
+    began = monotonic()
     (out / "keys").mkdir(exist_ok=True)
     public = out / "keys" / "run.pub"
     if not public.exists():
@@ -202,6 +226,7 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
     writer = Writer(
         files, wired.header, signer, commit=wired.manifest.run.commit, scan=past.scan, acknowledge=options.acknowledge
     )  # fmt: skip
+    journal = gates.Told(writer, wired.plant) if isinstance(wired.plant, Gated) else writer
     closed: list[Outcome] = []
     try:
         if isinstance(wired.plant, Rewindable):
@@ -213,7 +238,7 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
         else:
             before, last = await _recover(wired, files, past, writer, watch, closed)
             state = await run(
-                wired.line, wired.plant, wired.clock, writer, inbox,
+                wired.line, wired.plant, wired.clock, journal, inbox,
                 ticks=total, state=before, last=last, stop=options.stop, watch=watch,
             )  # fmt: skip
     finally:
@@ -317,4 +342,5 @@ def _summary(wired: Wired, tally: Tally, state: State, head: Head, total: int, s
         head=str(head),
         signed_head=msgspec.json.encode(head).decode(),
         asks=[f"{ask.policy}:{ask.subject}" for ask in tally.last.asks] if tally.last else [],
+        link=gates.link_of(wired.plant),
     )

@@ -7,17 +7,19 @@ A message without a pattern is shown as it is.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from jayul.project.problem import N_
+from jayul.project.said_wire import WIRE
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    """Turn a template into a pattern: each {name} captures, a name that comes again must capture the same."""
+    """Turn a template into a pattern: each {name} captures, a name that comes again must capture the same; {number}: digits."""
     parts, seen = [], set[str]()
     for text, name in re.findall(r"([^{]*)(?:\{(\w+)\})?", template):
         parts.append(re.escape(text))
         if name:
-            inside = "[^']*" if text.endswith("'") else ".*"
+            inside = r"\d+" if name == "number" else "[^']*" if text.endswith("'") else ".*"
             parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{inside})")
             seen.add(name)
     return re.compile("".join(parts), re.DOTALL)
@@ -139,6 +141,7 @@ TEMPLATES = (
     N_("fault on unknown tag '{name}'"),
     N_("'draw' needs 'idv', at least one of 'blocks', and 'earliest' not after 'latest'"),
     N_("the Tennessee Eastman plant needs the extra 'tep': pip install 'jayul[tep]' (and a C compiler)"),
+    *WIRE,
 )
 _KNOWN = [(_pattern(template), template) for template in TEMPLATES]
 
@@ -149,3 +152,12 @@ def template_of(text: str) -> tuple[str, dict[str, str]]:
         if found := pattern.fullmatch(text):
             return template, found.groupdict()
     return "{text}", {"text": text}
+
+
+INNER = ("error", "wanted", "where")  # parameters that may be messages themselves
+
+
+def spoken(template: str, params: Mapping[str, str], into: Callable[[str], str]) -> str:
+    """Return a template with its parameters, in the language that `into` speaks; messages within a message too."""
+    texts = {name: spoken(*template_of(text), into) if name in INNER else text for name, text in params.items()}
+    return texts["text"] if template == "{text}" else into(template).format(**texts)

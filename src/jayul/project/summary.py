@@ -147,6 +147,7 @@ class Summary(msgspec.Struct, frozen=True):
     signed_head: str
     asks: list[str]
     money: Money | None = None  # what the benefit is worth in a year
+    link: dict[str, Any] | None = None  # how the link of a plant on a wire fared, and its gateway's newest chain head
     watched: Watched | None = None  # how the benefit stands in the pairs after the proof
 
 

@@ -29,8 +29,9 @@ from jayul.learn.spread import SpreadConfig, spread
 from jayul.plant.errors import Refused, Unreachable
 from jayul.plant.files import Survey
 from jayul.plant.journal import Rewindable
+from jayul.plant.link import Linked
 from jayul.plant.sim.twins import TWINS
-from jayul.project import kinds
+from jayul.project import kinds, links
 from jayul.project.admit import admission, check_people
 from jayul.project.change import approved
 from jayul.project.manifest import LadderSection, Manifest, PolicySection, parse_canonical, utc
@@ -49,6 +50,7 @@ from jayul.rules.require import require
 from jayul.rules.seen import BoxConfig
 
 DATA = "JAYUL_DATA"
+COMMISSIONED = "commissioned"  # evidence that clamps, watchdog and shedding were seen in the plant's own controller
 
 
 @runtime_checkable
@@ -71,51 +73,75 @@ class Wired(msgspec.Struct, frozen=True):
 
     manifest: Manifest
     plant: Plant
-    clock: Sim
+    clock: Clock
     line: Line
     ticks: int
     header: Header
 
 
-def wire(manifest: Manifest, folder: Path, seed: int) -> Wired:
-    """Build plant, models, policies and rules. `folder`: where relative paths of the manifest start. Raises ManifestError."""
+def wire(manifest: Manifest, folder: Path, seed: int, *, start: int | None = None, stopped: Callable[[], bool] = bool) -> Wired:
+    """Build plant, models, policies and rules. `folder`: where relative paths of the manifest start. Raises ManifestError.
+
+    `start`: plant time of the first tick of a run that goes on; `stopped` ends a wait of the clock.
+    """
     period, total = _times(manifest)
     factory = kinds.find(manifest, "plants", manifest.plant.kind, ["plant"])
-    options = dict(manifest.plant.options)
-    for name in ("path", "socket"):
-        if isinstance(options.get(name), str):
-            options[name] = str(folder / os.path.expandvars(_data(manifest, name, options[name])))
-    config: Any = manifest.convert(["plant"], options, factory.config)
-    clock = Sim(utc(manifest.run.start), seed)
+    config: Any = manifest.convert(["plant"], located(manifest, folder), factory.config)
+    clock: Clock = Sim(utc(manifest.run.start), seed)
     try:
         made = factory.make(config, clock)
     except (Refused, Unreachable) as error:
-        key = next((key for key in ("path", "socket") if key in manifest.plant.options), None)
+        key = next((key for key in ("path", "socket", "tags") if key in manifest.plant.options), None)
         manifest.fail(["plant", key] if key else ["plant"], "{text}", text=error)
+    peer = None
+    if isinstance(made, Linked):
+        peer = links.declared(manifest, made, config)
+        clock = links.clock_of(peer, seed, stopped)
+        made = factory.make(config, clock)
     if isinstance(made, Recorded):
         total = min(total, made.end - made.start + period)
         clock = Sim(made.start, seed)
         made = factory.make(config, clock)
         _check_recorded(manifest)
     plant: Plant = made
-    harmless = isinstance(plant, Rewindable | Recorded) or getattr(plant, "simulated", False)
+    harmless = isinstance(plant, Rewindable | Recorded) or getattr(plant, "simulated", False) or peer is not None
     check_people(manifest, harmless=harmless)
     if manifest.run.commit == "group" and not isinstance(plant, Rewindable):
         manifest.fail(
             ["run", "commit"], N_("'group' may lose the last 50 ms and is for simulated plants in this process; use 'tick'")
         )
-    line = wire_line(manifest, plant.tags, period, clock)
+    start = clock.now() if start is None else start
+    line = wire_line(manifest, plant.tags, period, Sim(start, seed))
     if isinstance(plant, Surveyed):
         _check_numbers(manifest, plant.survey(), line)
     names = tuple(seat.name for seat in line.seats)
     tags = tuple(line.table.tags[i] for i in line.named)
     plan, ticks = proof_plan(manifest, line), max(1, total // period)
     header = Header(
-        FORMAT, __version__, manifest.project.name, seed, clock.now(), manifest.canonical, tags, names, manifest.people.simulated,
+        FORMAT, __version__, manifest.project.name, seed, start, manifest.canonical, tags, names, manifest.people.simulated,
         msgspec.json.encode(plan, order="sorted").decode() if plan else "", approved(folder, manifest),
-        read_pack(manifest, folder, clock.now() + (ticks - 1) * period),
+        read_pack(manifest, folder, start + (ticks - 1) * period),
     )  # fmt: skip
     return Wired(manifest, plant, clock, line, ticks, header)
+
+
+def located(manifest: Manifest, folder: Path) -> dict[str, Any]:
+    """Return the options of a manifest's plant with relative paths made to start in the project's folder."""
+    options = dict(manifest.plant.options)
+    for name in (
+        "path",
+        "socket",
+        "tags",
+        "gateway",
+        "certificate",
+        "private_key",
+        "server_certificate",
+        "password_file",
+        "ca",
+    ):
+        if isinstance(options.get(name), str) and options[name]:
+            options[name] = str(folder / os.path.expandvars(_data(manifest, name, options[name])))
+    return options
 
 
 def _check_recorded(manifest: Manifest) -> None:
@@ -363,6 +389,8 @@ def _terms(manifest: Manifest, path: Sequence[str | int], section: LadderSection
             for share in ("coverage", "max_veto_rate"):
                 if not 0 <= getattr(gate, share) <= 1:
                     manifest.fail([*path, name, share], N_("must lie between 0 and 1"))
+            if level == Level.CONFIRM and not manifest.people.simulated and links.on_wire(manifest):
+                gate = msgspec.structs.replace(gate, evidence=tuple(dict.fromkeys((*gate.evidence, COMMISSIONED))))
             gates[level] = gate
     signed = manifest.span([*path, "signed_for"], section.signed_for) // period if section.signed_for else 0
     if section.signed_for and not signed:

@@ -1,7 +1,6 @@
-"""The journal: append-only segments of length-prefixed records, chained by SHA-256.
+"""The journal: append-only segments of length-prefixed records, chained by SHA-256 (`record/chain.py` says how they lie on disk).
 
-A record on disk is `length u32 | crc32 of the length u32 | crc32 of digest and payload u32 | digest 32 | payload`, where
-digest = SHA-256(digest before, payload) and payload is MessagePack. Sequence number 0 is the Header; every further segment
+Payloads are MessagePack. Sequence number 0 is the Header; every further segment
 begins with a Segment record that quotes the digest before it. Heads, signed from time to time, stand in `heads` beside the
 segments, one JSON object a line; they vouch for everything up to their sequence number.
 
@@ -11,9 +10,6 @@ head. Any other mismatch is corruption.
 
 from __future__ import annotations
 
-import hashlib
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
@@ -21,6 +17,7 @@ import msgspec
 
 from jayul.core.clock import monotonic
 from jayul.core.types import Decision, Outcome, Tag
+from jayul.record.chain import PREFIX, ZERO, Broken, pack, unpack
 from jayul.record.files import Files, Handle
 from jayul.record.sign import Signer
 
@@ -30,8 +27,6 @@ GROUP_SECONDS = 0.05
 HEAD_SECONDS = 60.0
 SEGMENT_BYTES = 64 << 20
 HEADS = "heads"
-_PREFIX = struct.Struct("<III32s")
-_ZERO = bytes(32)
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, tag="header"):
@@ -96,7 +91,7 @@ class Scan:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self.head = Head(-1, -1, _ZERO.hex())
+        self.head = Head(-1, -1, ZERO.hex())
         self.last_segment, self.torn = "", None  # type: tuple[str, tuple[str, int, int] | None]
         self._expect = "header"  # what may come next: header, decision, outcome
 
@@ -117,27 +112,17 @@ class Scan:
         return Corrupt(self.next_tick, name, offset, what)
 
     def _segment(self, name: str, *, last: bool) -> Iterator[tuple[Head, Entry]]:
-        data, offset, before = self._files.read(name), 0, bytes.fromhex(self.head.digest)
-        while offset < len(data):
-            start, end = offset, offset + _PREFIX.size
-            whole = end <= len(data)
-            if whole:
-                length, length_crc, crc, digest = _PREFIX.unpack_from(data, offset)
-                if zlib.crc32(data[offset : offset + 4]) != length_crc:
-                    raise self._corrupt(name, start, "length is damaged")
-                end += length
-            if end > len(data):
-                if not last:
-                    raise self._corrupt(name, start, "segment ends inside a record")
-                self.torn = (name, start, len(data) - start)
-                return
-            payload = data[offset + _PREFIX.size : end]
-            if zlib.crc32(payload, zlib.crc32(digest)) != crc:
-                raise self._corrupt(name, start, "record is damaged")
-            if hashlib.sha256(before + payload).digest() != digest:
-                raise self._corrupt(name, start, "chain is broken: a record before this one was changed, moved or taken out")
-            yield self._entry(name, start, payload, digest)
-            before, offset = digest, end
+        data, end = self._files.read(name), 0
+        try:
+            for start, payload, digest in unpack(data, bytes.fromhex(self.head.digest)):
+                yield self._entry(name, start, payload, digest)
+                end = start + PREFIX.size + len(payload)
+        except Broken as found:
+            raise self._corrupt(name, found.offset, found.what) from None
+        if end < len(data):
+            if not last:
+                raise self._corrupt(name, end, "segment ends inside a record")
+            self.torn = (name, end, len(data) - end)
 
     def _entry(self, name: str, start: int, payload: bytes, digest: bytes) -> tuple[Head, Entry]:
         try:
@@ -183,6 +168,16 @@ def read_heads(files: Files) -> list[Head]:
     return found
 
 
+def trim_heads(files: Files) -> None:
+    """Cut off a last line of the signed heads that was being written when the power went, so that the next one stands alone."""
+    if HEADS in files.names():
+        data = files.read(HEADS)
+        if torn := len(data) - (data.rfind(b"\n") + 1):
+            heads = files.append(HEADS)
+            heads.truncate(len(data) - torn)
+            heads.close()
+
+
 class Writer:
     """The one hand that writes a journal.
 
@@ -208,6 +203,7 @@ class Writer:
         self._buffer: list[bytes] = []
         self._failed = False
         self._first, self._acked, self._signed, self._signed_at = 0.0, -1, -1, now()
+        trim_heads(files)
         if scan is not None and scan.head.seq >= 0:
             self._number = int(scan.last_segment.split(".")[0])
             self._file: Handle = files.append(scan.last_segment)
@@ -219,7 +215,7 @@ class Writer:
             if not self._size and self._number > 1:  # the power went between making a segment and writing its first record
                 self._add(Segment(self._number, self._digest))
         else:
-            self._number, self._seq, self._tick, self._digest, self._size = 1, -1, -1, _ZERO, 0
+            self._number, self._seq, self._tick, self._digest, self._size = 1, -1, -1, ZERO, 0
             self._file = files.append(segment_name(1))
             self._file.truncate(0)
             self._add(header)
@@ -246,13 +242,11 @@ class Writer:
 
     def _add(self, entry: Entry) -> None:
         payload = _encode(entry)
-        digest = hashlib.sha256(self._digest + payload).digest()
-        length = len(payload).to_bytes(4, "little")
-        crc = zlib.crc32(payload, zlib.crc32(digest))
+        record, digest = pack(self._digest, payload)
         if not self._buffer:
             self._first = self._now()
-        self._buffer.append(_PREFIX.pack(len(payload), zlib.crc32(length), crc, digest) + payload)
-        self._digest, self._seq, self._size = digest, self._seq + 1, self._size + _PREFIX.size + len(payload)
+        self._buffer.append(record)
+        self._digest, self._seq, self._size = digest, self._seq + 1, self._size + len(record)
 
     def commit(self) -> None:
         """Return when everything appended is on disk."""

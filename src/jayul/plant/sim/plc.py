@@ -32,10 +32,13 @@ class Switched(Protocol):
 
 
 class Plc:
-    """The controller. `tags`: those of the plant, the watchdog, and one mode for all set-points if the plant has none."""
+    """The controller. `tags`: those of the plant, the watchdog, and one mode for all set-points if the plant has none.
 
-    def __init__(self, plant: Plant, clock: Clock, watchdog: int) -> None:
-        self._plant, self._clock, self._watchdog = plant, clock, watchdog
+    `operator`: a simulated operator puts loops to remote again so long (ns of plant time) after they went to local; 0: nobody does.
+    """
+
+    def __init__(self, plant: Plant, clock: Clock, watchdog: int, operator: int = 0) -> None:
+        self._plant, self._clock, self._watchdog, self._operator = plant, clock, watchdog, operator
         own: list[Tag] = []
         if WATCHDOG not in plant.tags.index:
             own.append(Tag(name=WATCHDOG, description="count of messages from the supervisor, as the controller sees it"))
@@ -52,6 +55,8 @@ class Plc:
         self._writable = frozenset(written)
         self._modes = frozenset(loop.mode for loop in self.loops.values())
         self._local: dict[str, float] = {}  # what stands there while nobody remote moves it
+        self._count: float | None = None  # what was written to a watchdog that the plant has itself
+        self._away: dict[str, int] = {}  # mode -> since when it is not in remote
         self._fed = 0  # plant time of the last sign of life in remote; 0: nobody is in charge
         self.shed = 0  # how often it was
 
@@ -63,6 +68,14 @@ class Plc:
         if self._fed and self._clock.now() - self._fed > self._watchdog:
             await self._shed(frame)
             frame = await self._plant.read()
+        if self._operator and (back := [m for m, since in self._away.items() if frame.at - since > self._operator]):
+            for mode in back:
+                self._switch(mode, REMOTE)
+            frame = await self._plant.read()
+        if self._count is not None:  # the plant's own count of messages is hidden by what was written
+            value = frame.value.copy()
+            value[frame.table.index[WATCHDOG]] = self._count
+            frame = Frame(frame.at, frame.table, value, frame.source_at, frame.seen_at, frame.status)
         if not self._own:
             return frame
         n = len(self._own)
@@ -83,6 +96,10 @@ class Plc:
             self._switch(mode, LOCAL)
 
     def _switch(self, mode: str, code: int) -> None:
+        if code == REMOTE:
+            self._away.pop(mode, None)
+        else:
+            self._away.setdefault(mode, self._clock.now())
         if mode in self._own:
             self._own[mode] = float(code)
         elif isinstance(self._plant, Switched):
@@ -97,6 +114,8 @@ class Plc:
         if tag == WATCHDOG:
             if WATCHDOG in self._own:
                 self._own[WATCHDOG] = float(value)
+            else:
+                self._count = float(value)
             await self._plant.write([])
             self._fed = now if any(self._value(frame, mode) == REMOTE for mode in self._modes) else 0
             return GOOD

@@ -166,10 +166,8 @@ class Tank:
 
     def switch(self, tag: str, code: int) -> None:
         """Put TIC1 to MAN, AUTO or RCAS, as an operator or a supervisor that hands back does; outside RCAS no write is taken."""
-        if tag != "TIC1.MODE" or code not in _MODE_STATES:
-            raise ValueError(f"no mode {code} of '{tag}'")
         self._advance(self._clock.now())
-        self._mode = code
+        self._mode = code if tag == "TIC1.MODE" and code in _MODE_STATES else self._mode
 
     async def read(self) -> Frame:
         """Return every tag as the plant's controller saw it at its last scan."""

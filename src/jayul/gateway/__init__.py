@@ -1,0 +1,1 @@
+"""The gateway: a small process of its own that alone holds the write credential. It judges again, writes, and hands back."""

@@ -1,0 +1,134 @@
+"""The gateway of a run: the envelope that it holds us to, and a gateway process of our own where the manifest names none."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jayul.core.clock import monotonic
+from jayul.core.guard import FALLBACK
+from jayul.core.types import Decision, Journal, Outcome, Plant, TagTable
+from jayul.gateway.envelope import Envelope, write
+from jayul.plant.gated import Gated
+from jayul.plant.link import Linked
+from jayul.project import kinds
+from jayul.project.manifest import Manifest
+from jayul.project.problem import N_
+from jayul.project.wire import Wired, located
+from jayul.record.sign import Signer
+
+FOLDER = "gateway"
+READY = 20.0  # s that a gateway of our own may take to begin
+
+
+def envelope_of(wired: Wired, folder: Path, public: str) -> Envelope:
+    """Return what a gateway holds a run to: tags, who may write them, the portable rules, the way back, who may change it."""
+    manifest, plant = wired.manifest, wired.plant
+    assert isinstance(plant, Linked)
+    options = {key: value for key, value in located(manifest, folder).items() if key not in ("gateway", "write")}
+    return Envelope(
+        project=manifest.project.name,
+        run=public,
+        plant=manifest.plant.kind,
+        options=options,
+        tags=plant.tags.tags,
+        loops=plant.loops,
+        writers={seat.name: tuple(sorted(seat.tags)) for seat in wired.line.seats}
+        | {FALLBACK: tuple(sorted(wired.line.fallback))},
+        rules=tuple((rule.kind, rule.options) for i, rule in enumerate(manifest.rules) if _portable(manifest, i, plant.tags)),
+        fallback=dict(wired.line.fallback),
+        period=wired.line.period,
+        speed=float(options.get("speed", 1.0)),
+        simulated=manifest.people.simulated,
+        watchdog=str(manifest.plant.options.get("watchdog", "")),
+        people={person.name: person.key for person in manifest.people.person if person.key and "engineer" in person.roles},
+    )
+
+
+def _portable(manifest: Manifest, i: int, tags: TagTable) -> bool:
+    """Say whether a rule can be judged anew in the gateway: by its kind, and because it looks at tags of the plant alone."""
+    path: list[str | int] = ["guard", "rule", i]
+    factory = kinds.find(manifest, "rules", manifest.rules[i].kind, path)
+    config: Any = manifest.convert(path, manifest.rules[i].options, factory.config)
+    return config.portable and all(name in tags.index for name in (*config.tags, *config.reads))
+
+
+@contextmanager
+def gated(wired: Wired, folder: Path, out: Path, signer: Signer) -> Iterator[Plant]:
+    """Give the plant through which a run acts: its own link to read, a gateway to write. Without a wire, the plant itself."""
+    plant = wired.plant
+    if not isinstance(plant, Linked) or not any(seat.tags for seat in wired.line.seats):
+        yield plant
+        return
+    envelope, socket = envelope_of(wired, folder, signer.public), str(located(wired.manifest, folder).get("gateway") or "")
+    (out / FOLDER).mkdir(exist_ok=True)
+    path = out / FOLDER / "envelope.json"
+    if not path.exists() or not socket:
+        write(envelope, path)
+    if socket:
+        yield Gated(plant, Path(socket), signer, envelope.digest(), wired.clock)
+        return
+    place = Path(tempfile.mkdtemp(prefix="jayul-"))  # the path of a socket is short
+    try:
+        with _process(wired.manifest, path, out / FOLDER, place / "gw"):
+            yield Gated(plant, place / "gw", signer, envelope.digest(), wired.clock)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _process(manifest: Manifest, envelope: Path, folder: Path, socket: Path) -> Iterator[None]:
+    """Run a gateway beside us: in its own session, so that it outlives us for as long as it takes to hand back."""
+    command = [sys.executable, "-m", "jayul.gateway.process", "--once"]
+    command += ["--dir", str(folder), "--envelope", str(envelope), "--socket", str(socket)]
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
+            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    begun = monotonic()
+    while not socket.exists():
+        if process.poll() is not None or monotonic() - begun > READY:
+            process.kill()
+            said = (folder / "log").read_text(errors="replace").strip().splitlines()
+            why = said[-1].removeprefix("jayul-gateway: ") if said else "?"
+            manifest.fail(["plant"], N_("its gateway does not start: {error}"), error=why)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(READY)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Told:
+    """A journal that tells the gateway's side to which Decision the next write belongs, for the gateway's own record."""
+
+    def __init__(self, journal: Journal, plant: Gated) -> None:
+        self._journal, self._plant = journal, plant
+
+    def append(self, record: Decision | Outcome) -> None:
+        """Keep a record; once a Decision is kept, its writes may be named after it."""
+        self._journal.append(record)
+        if isinstance(record, Decision):
+            self._plant.decided(record.tick, record.frame)
+
+
+def link_of(plant: Plant) -> dict[str, Any] | None:
+    """Return how the link of a run fared, with the newest chain head of its gateway; None for a plant that is not on a wire."""
+    if not isinstance(plant, Linked):
+        return None
+    gate = plant if isinstance(plant, Gated) else None
+    return {**msgspec.structs.asdict(plant.health()), "gateway_head": gate.gateway_head if gate else ""}
