@@ -10,6 +10,7 @@ import fcntl
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from jayul.core.types import Decision, Frame, Outcome, TagTable
 from jayul.learn import Card, Carded
 from jayul.plant.gated import Gated
 from jayul.plant.journal import Compare, Diverged, JournalInbox, JournalPlant, Rejoin, Rewindable, Tape, Tick, read_back
+from jayul.plant.link import Linked
 from jayul.plant.sim.people import SimulatedPeople
 from jayul.project import gates, invariance, links
 from jayul.project.manifest import load
@@ -210,7 +212,8 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
     )
     history = History(out / "history") if options.history else None
 
-    monitor = _monitor(wired)
+    aside = ThreadPoolExecutor(1) if isinstance(wired.plant, Linked) else None
+    monitor = _monitor(wired, aside)
 
     def watch(frame: Frame, decision: Decision, outcome: Outcome) -> None:
         tally.add(frame, decision, outcome)
@@ -244,6 +247,8 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
     finally:
         head = writer.close()
         sqlite.close()
+        if aside:
+            aside.shutdown()
         if close := getattr(wired.plant, "close", None):
             await close()
     if history is not None:
@@ -253,11 +258,11 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
     return Result(summary, out, "resumed" if header else "fresh", tuple(closed), past.scan.torn[2] if past.scan.torn else 0)
 
 
-def _monitor(wired: Wired) -> ProofMonitor | None:
+def _monitor(wired: Wired, aside: Executor | None) -> ProofMonitor | None:
     if not wired.header.proof:
         return None
     plan = msgspec.json.decode(wired.header.proof, type=Plan)
-    return ProofMonitor(plan, TagTable(wired.header.tags), wired.line.period)
+    return ProofMonitor(plan, TagTable(wired.header.tags), wired.line.period, aside)
 
 
 async def _recover(
