@@ -9,11 +9,12 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from stage import PROTOCOLS, broker, jayul, played, running, tables, ticks
+from stage import PROTOCOLS, broker, command, jayul, played, running, tables, ticks
 
 from jayul.conform.crash import make_project
 from jayul.core.types import Frame, Level, TagTable
@@ -122,3 +123,16 @@ def test_the_server_is_killed_and_comes_back_and_the_run_goes_on(tmp_path: Path)
         assert not decisions[last].writes
     for full in ([], ["--full"]):
         assert jayul("replay", out, *full)["differing"] == 0
+
+
+def test_a_broker_that_is_not_there_is_told(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "line", 2.0, "group")
+    process = subprocess.Popen(command("simulate", project, "--mqtt", "127.0.0.1:1"), stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert "no broker answers at 127.0.0.1:1 yet" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()

@@ -63,12 +63,16 @@ def simulate(
         show.following(out, f"jayul run {project} --plant {url}{same}")
         out.file.flush()
 
+    def waiting(broker: str) -> None:
+        out.print(_("no broker answers at {broker} yet; it is tried again until it does").format(broker=broker), style="yellow")
+        out.file.flush()
+
     stage = stages.Stage(
         manifest=manifest, seed=seed, speed=speed, watchdog=spans["--watchdog"], operator=spans["--operator"], opcua=opcua,
         modbus=modbus, mqtt=mqtt, host=host, clock=clock,
     )  # fmt: skip
     with interruptible() as stop:
-        asyncio.run(stages.play(stage, ready, stop))
+        asyncio.run(stages.play(stage, ready, stop, waiting=waiting))
     return 0
 
 

@@ -18,6 +18,7 @@ from jayul.plant.table import Table, write_table
 from jayul.project import links
 from jayul.project.manifest import Manifest
 
+LATE = 3 * SECOND  # of the wall clock until somebody is told that a broker is not there
 STALE = 60.0  # s; a plant that is on a wire is never allowed less
 PATIENCE = 3 * SECOND  # of the wall clock: links and processes are not sped up, so no watchdog is quicker, where speed is not 1
 
@@ -63,23 +64,40 @@ def write_tables(manifest: Manifest, folder: Path) -> list[Path]:
     return paths
 
 
-async def play(stage: Stage, ready: Callable[[str], None], stopped: Callable[[], bool]) -> None:
-    """Play until `stopped` says so; `ready` gets the URL of each protocol as it begins to answer. Raises ManifestError, OSError."""
+async def play(
+    stage: Stage,
+    ready: Callable[[str], None],
+    stopped: Callable[[], bool],
+    *,
+    waiting: Callable[[str], None] = lambda what: None,
+) -> None:
+    """Play until `stopped` says so; `ready` gets the URL of each protocol as it begins to answer. Raises ManifestError, OSError.
+
+    `waiting` gets the broker that is still not there after a while; it is tried for ever.
+    """
     plant, clock, declared = links.on_show(stage.manifest, stage.seed, stage.speed, stage.clock)
-    plc = Plc(
-        plant, clock, stage.watchdog if stage.speed == 1 else max(stage.watchdog, int(stage.speed * PATIENCE)), stage.operator
-    )
-    tasks = [asyncio.ensure_future(job) for job in _servers(stage, plc, clock, declared, ready)]
-    quiet = Wall(stopped=stopped)
-    watch = asyncio.ensure_future(quiet.until(quiet.now() + 10 * 365 * 86400 * 10**9))
+    patience = stage.watchdog if stage.speed == 1 else max(stage.watchdog, int(stage.speed * PATIENCE))
+    plc, there, quiet = Plc(plant, clock, patience, stage.operator), list[str](), Wall(stopped=stopped)
+
+    def answers(url: str) -> None:
+        there.append(url)
+        ready(url)
+
+    async def watch() -> None:
+        await quiet.until(quiet.now() + LATE)
+        if stage.mqtt and not any(url.startswith("mqtt") for url in there) and not stopped():
+            waiting(stage.mqtt)
+        await quiet.until(quiet.now() + 10 * 365 * 86400 * SECOND)
+
+    tasks = [asyncio.ensure_future(job) for job in (*_servers(stage, plc, clock, declared, answers), watch())]
     try:
-        done, _ = await asyncio.wait([*tasks, watch], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in (*tasks, watch):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, watch, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _servers(
