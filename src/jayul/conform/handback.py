@@ -137,6 +137,13 @@ def _project(folder: Path) -> Path:
     return folder
 
 
+async def _rest(scene: Scene) -> None:
+    """Wait until a gateway that still has something to hand back has done so: nobody takes a loop while it is handed over."""
+    until, clock = scene.clock.now() + 3 * scene.period, Wall()
+    while scene.clock.now() < until and not scene.back(await scene.plant.read(), list(scene.local)):
+        await clock.until(clock.now() + SECOND // 50)
+
+
 async def test(kills: int, protocol: str, whom: str, seed: int, folder: Path) -> Tested:
     """Play, run, kill, look, and go on, `kills` times."""
     project = _project(folder / "line")
@@ -152,6 +159,7 @@ async def test(kills: int, protocol: str, whom: str, seed: int, folder: Path) ->
         watchdog = max(duration("5 min"), int(3 * SPEED * SECOND)) / scene.period + 1
         within = 2.0 if whom == "brain" else watchdog
         for _ in range(kills):
+            await _rest(scene)
             await scene.operate()
             brain = brain if brain is not None and brain.poll() is None else _start(scene)
             await _once(scene, brain, whom, float(chance.uniform(0.0, 2.0)), within, found)

@@ -302,7 +302,8 @@ async def _recover(
         closed.append(outcome)
         state = settle(state, decision, outcome)
         note(frame, decision, outcome)
-    await wired.clock.until(last[0].at)
+    at, period = last[0].at, wired.line.period
+    await wired.clock.until(at + period * max(0, -((at - wired.clock.now()) // period)))  # ticks stay on their beat
     return state, last[0]
 
 
