@@ -16,6 +16,8 @@ import json
 import os
 import sys
 import tempfile
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +41,18 @@ def rss() -> float:
 
 
 class Tally:
-    """What came: samples by source time, each counted once; fresh readings; memory; when the link was down."""
+    """What came: samples by source time, each counted once; fresh readings; memory; when the link was down.
+
+    It keeps 24 bytes a second itself, so that what grows is the link's.
+    """
 
     def __init__(self, plant: Linked, n: int) -> None:
         self.plant, self.n = plant, n
-        self.by_step: dict[int, int] = {}
+        self.by_step: dict[int, int] = {}  # steps of which some samples are missing yet
+        self.whole = array("q")
         self.newest = np.zeros(n, dtype=np.int64)
         self.fresh = self.asked = self.samples = 0
-        self.memory: list[tuple[float, float]] = []
+        self.at, self.memory = array("d"), array("d")
         self.down: list[list[int]] = []  # from, to (ns)
         self.connections, self.looked = plant.health().connections, today()  # at the last look
 
@@ -56,7 +62,8 @@ class Tally:
         self.fresh, self.asked = self.fresh + fresh, self.asked + self.n
         self.watch(fresh == self.n)
         self.take()
-        self.memory.append((monotonic() - begun, rss()))
+        self.at.append(monotonic() - begun)
+        self.memory.append(rss())
 
     def watch(self, whole: bool) -> None:
         """Note when the link is lost, and when all is fresh again."""
@@ -74,23 +81,27 @@ class Tally:
         for i, at in zip(batch.tag[order].tolist(), batch.source_at[order].tolist(), strict=True):
             if at > self.newest[i]:
                 self.newest[i] = at
-                self.by_step[at] = self.by_step.get(at, 0) + 1
                 self.samples += 1
+                self.by_step[at] = count = self.by_step.get(at, 0) + 1
+                if count == self.n:
+                    del self.by_step[at]
+                    self.whole.append(at)
 
     def losses(self, steps: list[int]) -> tuple[int, int]:
         """Return samples that are missing: explained and unexplained."""
         explained = unexplained = 0
+        whole = set(self.whole)
         for at in steps:
-            missing = self.n - self.by_step.get(at, 0)
+            missing = 0 if at in whole else self.n - self.by_step.get(at, 0)
             down = any(begin - 2 * SECOND <= at <= (end or today()) for begin, end in self.down)
             explained, unexplained = explained + missing * down, unexplained + missing * (not down)
         return explained, unexplained
 
 
-def slope(memory: list[tuple[float, float]]) -> tuple[float, float]:
+def slope(at: Sequence[float], memory: Sequence[float]) -> tuple[float, float]:
     """Return the slope of memory in MB/h and its standard error, leaving out the first fifth."""
-    t, m = np.array(memory[len(memory) // 5 :]).T
-    t = t / 3600
+    first = len(memory) // 5
+    t, m = np.array(at[first:]) / 3600, np.array(memory[first:])
     design = np.column_stack([t - t.mean(), np.ones(len(t))])
     fit, *_ = np.linalg.lstsq(design, m, rcond=None)
     rest = m - design @ fit
@@ -124,7 +135,7 @@ async def soak(minutes: float, tags: int, cuts: int, seed: int, say: bool) -> di
             proxy.cut()
         await tally.look(begun)
         if say and len(tally.memory) % 30 == 0:
-            print(f"{now:6.0f} s  {tally.memory[-1][1]:7.1f} MB  {tally.samples} samples", file=sys.stderr)
+            print(f"{now:6.0f} s  {tally.memory[-1]:7.1f} MB  {tally.samples} samples", file=sys.stderr)
         await pause(never, max(0.0, EVERY - (monotonic() - begun - now)))
     until = today() - 2 * SECOND
     steps = [step for step in (await peer.tell("steps"))["steps"] if since <= step <= until]
@@ -134,12 +145,12 @@ async def soak(minutes: float, tags: int, cuts: int, seed: int, say: bool) -> di
     await plant.close()
     await proxy.close()
     await peer.close()
-    grows, error = slope(tally.memory)
+    grows, error = slope(tally.at, tally.memory)
     return {
         "minutes": minutes, "tags": tags, "seed": seed, "cuts": cuts, "samples": tally.samples, "steps": len(steps),
         "coverage": round(tally.fresh / tally.asked, 6), "reconnects": health.connections - 1,
         "lost_explained": explained, "lost_unexplained": unexplained, "overflowed": health.overflowed, "shed": health.shed,
-        "rss_mb": round(tally.memory[-1][1], 1), "rss_slope_mb_per_h": round(grows, 2), "rss_slope_error": round(error, 2),
+        "rss_mb": round(tally.memory[-1], 1), "rss_slope_mb_per_h": round(grows, 2), "rss_slope_error": round(error, 2),
         "flat": abs(grows) <= max(2 * error, 1.0), "down_s": [round((e - b) / SECOND, 2) for b, e in tally.down if e],
     }  # fmt: skip
 
