@@ -130,3 +130,19 @@ def test_no_tag_is_stale_within_a_second_of_the_wall_clock():
     tags = (Tag(name="A", stale_after=60.0), Tag(name="B", stale_after=7200.0))
     assert [tag.stale_after for tag in at_speed(tags, 600).tags] == [600.0, 7200.0]
     assert [tag.stale_after for tag in at_speed(tags, 1).tags] == [60.0, 7200.0]
+
+
+@pytest.mark.parametrize(("column", "number"), [("high", "inf"), ("max_step", "inf"), ("stale_after", "inf"), ("low", "-inf")])
+def test_a_bound_without_end_is_none(tmp_path: Path, column: str, number: str):
+    (path := tmp_path / "tags.csv").write_text(f"name,address,{column}\nTI1,a,{number}\n")
+    with pytest.raises(Refused, match=f"line 2: '{column}' is '{number}'; write a number"):
+        read_table(path)
+    (path := tmp_path / "tags.toml").write_text(f'[[tag]]\nname = "TI1"\naddress = "a"\n{column} = {number}\n')
+    with pytest.raises(Refused, match=f"tag 1: '{column}' is '{number}'; write a number"):
+        read_table(path)
+
+
+def test_a_safety_tag_has_no_second_name(tmp_path: Path):
+    (path := tmp_path / "tags.csv").write_text("name,address,safety,writable\nSIS1,holding 4,true,\nTIC1,holding 4,,true\n")
+    with pytest.raises(Refused, match="'TIC1' has the address of the safety tag 'SIS1'"):
+        read_table(path)

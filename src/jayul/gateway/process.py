@@ -72,9 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         "--plant-option", action="append", default=[], metavar="K=V", help="further option of the plant: secrets"
     )
     parser.add_argument("--password-file", type=Path, help="the same as --plant-option password_file=PATH")
-    parser.add_argument(
-        "--once", action="store_true", help="end, once all is handed back, when the process that began us is gone"
-    )
+    text = "end, once all is handed back, when the process that began us (PID, if it could be gone already) is gone;"
+    text += " an empty folder of the socket goes with it"
+    parser.add_argument("--once", type=int, nargs="?", const=os.getppid(), default=0, metavar="PID", help=text)
     text = f"at the end, seconds that a hand-back is tried for (default: {GIVE_UP:g}); the next start goes on with it"
     parser.add_argument("--patience", type=float, default=GIVE_UP, metavar="S", help=text)
     parser.add_argument("--verify", type=Path, metavar="DIR", help="check the journal of a gateway and end")
@@ -111,7 +111,7 @@ def _sign(given: argparse.Namespace) -> int:
 
 
 async def _run(given: argparse.Namespace) -> None:
-    parent, envelope, stop = os.getppid(), read(given.envelope), asyncio.Event()
+    envelope, stop = read(given.envelope), asyncio.Event()
     Judge(envelope)  # what is wrong with its rules shows before anything is opened
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -136,10 +136,12 @@ async def _run(given: argparse.Namespace) -> None:
             Start(__version__, clock.now(), os.getpid(), envelope.digest().hex(), envelope.canonical().decode(), change)
         )
         uids = given.allow_uid or [os.getuid()]
-        parent = parent if given.once else 0
-        service = Service(envelope, plant, clock, chain, charge, uids=uids, parent=parent, patience=given.patience)
+        service = Service(envelope, plant, clock, chain, charge, uids=uids, parent=given.once, patience=given.patience)
         with listening(given.socket, given.group) as socket:
             await service.serve(socket, stop, lambda: print(f"ready {given.socket} {signer.public}", flush=True))
+        if given.once and os.getppid() != given.once:  # who made the folder of the socket for us is gone
+            with contextlib.suppress(OSError):
+                given.socket.parent.rmdir()
 
 
 def _noting(entries: Iterable[Entry], starts: list[Start]) -> Iterator[Entry]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,10 @@ def read_table(path: Path) -> Table:
         if loop is not None:
             loops[tag.name] = loop
     names = {tag.name for tag in tags}
+    guarded = {tag.address: tag.name for tag in tags if tag.safety}
+    for tag in tags:
+        if not tag.safety and tag.address in guarded:
+            raise Refused(f"{path}: '{tag.name}' has the address of the safety tag '{guarded[tag.address]}'; take it out")
     for name, loop in loops.items():
         if loop.mode not in names:
             raise Refused(f"{path}: the mode '{loop.mode}' of '{name}' is no tag of this table; add it")
@@ -156,6 +161,10 @@ def _row(where: str, row: dict[str, Any]) -> tuple[Tag, Loop | None]:
         loop = msgspec.convert(own, Loop, strict=True) if own else None
     except msgspec.ValidationError as error:
         raise Refused(f"{where}: the row cannot be used: {error}") from None
+    numbers = {name: rest.get(name) for name in ("low", "high", "max_step", "stale_after")} | own
+    for name, number in numbers.items():
+        if isinstance(number, float) and not math.isfinite(number):
+            raise Refused(f"{where}: '{name}' is '{number:g}'; write a number")
     if tag.low is not None and tag.high is not None and not tag.low < tag.high:
         raise Refused(f"{where}: 'low' {tag.low:g} does not lie below 'high' {tag.high:g}")
     if not tag.stale_after > 0 or (tag.max_step is not None and not tag.max_step > 0):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +19,9 @@ import msgspec
 from jayul.core.clock import monotonic
 from jayul.core.guard import FALLBACK
 from jayul.core.types import Decision, Journal, Outcome, Plant, TagTable
-from jayul.gateway.envelope import Envelope, write
+from jayul.gateway.envelope import Envelope, read, write
+from jayul.gateway.service import GIVE_UP
+from jayul.plant.errors import Refused
 from jayul.plant.gated import Gated
 from jayul.plant.link import Linked
 from jayul.project import kinds
@@ -27,13 +32,18 @@ from jayul.record.sign import Signer
 
 FOLDER = "gateway"
 READY = 20.0  # s that a gateway of our own may take to begin
+OURS = ("gateway", "write", "tags", "client_id")  # keys of [plant] that are the brain's own
+CREDENTIALS = ("user", "password_file", "certificate", "private_key", "server_certificate", "ca")
 
 
 def envelope_of(wired: Wired, folder: Path, public: str) -> Envelope:
-    """Return what a gateway holds a run to: tags, who may write them, the portable rules, the way back, who may change it."""
+    """Return what a gateway holds a run to: tags, who may write them, the portable rules, the way back, who may change it.
+
+    Where the project lies, and who we are to the plant, does not stand in it.
+    """
     manifest, plant = wired.manifest, wired.plant
     assert isinstance(plant, Linked)
-    options = {key: value for key, value in located(manifest, folder).items() if key not in ("gateway", "write")}
+    options = {key: value for key, value in located(manifest, folder).items() if key not in (*OURS, *CREDENTIALS)}
     return Envelope(
         project=manifest.project.name,
         run=public,
@@ -69,26 +79,57 @@ def gated(wired: Wired, folder: Path, out: Path, signer: Signer) -> Iterator[Pla
         yield plant
         return
     envelope, socket = envelope_of(wired, folder, signer.public), str(located(wired.manifest, folder).get("gateway") or "")
-    (out / FOLDER).mkdir(exist_ok=True)
+    (out / FOLDER).mkdir(mode=0o700, exist_ok=True)
     path = out / FOLDER / "envelope.json"
-    if not path.exists() or not socket:
+    pinned = any(file.stat().st_size for file in (out / FOLDER / "journal").glob("*"))
+    if not path.exists() or not (socket or pinned):
         write(envelope, path)
     if socket:
         yield Gated(plant, Path(socket), signer, envelope.digest(), wired.clock)
         return
+    if _digest(path) != envelope.digest():
+        message = N_("its envelope is not the one that this run began with (tag table, rules, people); use another --out")
+        wired.manifest.fail(["plant"], message)
+    _let_go(out / FOLDER)
     place = Path(tempfile.mkdtemp(prefix="jayul-"))  # the path of a socket is short
     try:
-        with _process(wired.manifest, path, out / FOLDER, place / "gw"):
+        with _process(wired.manifest, located(wired.manifest, folder), path, place / "gw"):
             yield Gated(plant, place / "gw", signer, envelope.digest(), wired.clock)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
+def _digest(path: Path) -> bytes:
+    """Return the digest of the envelope that lies there; nothing if none can be read."""
+    try:
+        return read(path).digest()
+    except Refused:
+        return b""
+
+
+def _let_go(folder: Path) -> None:
+    """Wait until the gateway of an earlier process has handed back and let go of its folder; no longer than it may take."""
+    begun = monotonic()
+    fd = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        while monotonic() - begun < GIVE_UP + READY:
+            with suppress(BlockingIOError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            threading.Event().wait(0.1)
+    finally:
+        os.close(fd)
+
+
 @contextmanager
-def _process(manifest: Manifest, envelope: Path, folder: Path, socket: Path) -> Iterator[None]:
+def _process(manifest: Manifest, options: dict[str, Any], envelope: Path, socket: Path) -> Iterator[None]:
     """Run a gateway beside us: in its own session, so that it outlives us for as long as it takes to hand back."""
-    command = [sys.executable, "-m", "jayul.gateway.process", "--once"]
+    folder = envelope.parent
+    command = [sys.executable, "-m", "jayul.gateway.process", "--once", str(os.getpid())]
     command += ["--dir", str(folder), "--envelope", str(envelope), "--socket", str(socket)]
+    for key in CREDENTIALS:
+        if options.get(key):
+            command += ["--plant-option", f"{key}={msgspec.json.encode(options[key]).decode()}"]
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
             command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
@@ -107,7 +148,7 @@ def _process(manifest: Manifest, envelope: Path, folder: Path, socket: Path) -> 
     finally:
         process.terminate()
         try:
-            process.wait(READY)
+            process.wait(READY + GIVE_UP)  # it hands back, and is given the time for it
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

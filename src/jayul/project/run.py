@@ -6,6 +6,7 @@ The run folder: summary.json, journal/, history/, state.db (inbox), keys/run.pub
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import fcntl
 import itertools
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from jayul.core.clock import Sim, monotonic
+from jayul.core.clock import Sim, Wall, monotonic
 from jayul.core.ladder import missing
 from jayul.core.loop import State, run, settle, step
 from jayul.core.types import Decision, Frame, Outcome, TagTable
@@ -42,6 +43,7 @@ from jayul.record.sign import Signer
 from jayul.record.verify import Checked
 
 RUN_KEY = "run"
+BEHIND = 10  # periods for which a clock that is behind the last tick is waited for
 # may stand in a run folder before its journal
 OWN = ("project", ".jayul-demo", "lock", "keys", "gateway", "state.db", "state.db-wal", "state.db-shm")
 Watch = Callable[[int, int], None]  # ticks done, ticks in all
@@ -179,17 +181,18 @@ class _Past(msgspec.Struct, frozen=True):
     ticks: int
     from_inbox: int
     open: bool
+    at: int  # plant time of the last tick
 
 
 def _look(files: Files, public: str) -> _Past:
-    checked, ticks, inbox, open_ = Checked(files, public), 0, 0, False
+    checked, ticks, inbox, open_, at = Checked(files, public), 0, 0, False, 0
     for _, entry in checked:
         if isinstance(entry, Decision):
-            ticks, open_ = ticks + 1, True
+            ticks, open_, at = ticks + 1, True, entry.at
             inbox += sum(by_inbox(heard.event) for heard in entry.events)
         elif isinstance(entry, Outcome):
             open_ = False
-    return _Past(checked.scan, ticks, inbox, open_)
+    return _Past(checked.scan, ticks, inbox, open_, at)
 
 
 async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, options: Options, signer: Signer) -> Result:
@@ -203,6 +206,10 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
             public, N_("this run is signed with another key; bring that key into the key folder, or use another --out")
         )
     past = _look(files, known)
+    if isinstance(wired.clock, Wall) and past.at - wired.clock.now() > BEHIND * wired.line.period:
+        message = N_("its time is {span} before the last tick here: set the clock, play on with --clock, or use --out {free}")
+        span = dt.timedelta(microseconds=(past.at - wired.clock.now()) // 1000)
+        raise refuse(out, message, span=span, free=free(out))
     total = wired.ticks if options.ticks is None else min(options.ticks, wired.ticks)
     tally = Tally(
         wired.line.table,

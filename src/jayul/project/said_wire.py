@@ -20,6 +20,7 @@ WIRE = (
     N_("{where}: fewer cells than the first line has columns"),
     N_("{where}: 'mode', 'remote' and 'local' go together; '{name}' is missing"),
     N_("{where}: 'low' {low} does not lie below 'high' {high}"),
+    N_("{path}: '{tag}' has the address of the safety tag '{name}'; take it out"),
     N_("{where}: 'stale_after' and 'max_step' must be above 0"),
     N_("{where}: the row cannot be used: {error}"),
     # plant/modbus: addresses

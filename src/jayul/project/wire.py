@@ -94,6 +94,7 @@ def wire(manifest: Manifest, folder: Path, seed: int, *, start: int | None = Non
         key = next((key for key in ("path", "socket", "tags") if key in manifest.plant.options), None)
         manifest.fail(["plant", key] if key else ["plant"], "{text}", text=error)
     peer = None
+    _check_link(manifest, made, config)
     if isinstance(made, Linked):
         peer = links.declared(manifest, made, config)
         clock = links.clock_of(peer, seed, stopped)
@@ -123,6 +124,15 @@ def wire(manifest: Manifest, folder: Path, seed: int, *, start: int | None = Non
         read_pack(manifest, folder, start + (ticks - 1) * period),
     )  # fmt: skip
     return Wired(manifest, plant, clock, line, ticks, header)
+
+
+def _check_link(manifest: Manifest, plant: object, config: Any) -> None:
+    """Refuse a link that may write by itself, and a connector to which half of what holds for a wire would not apply."""
+    if isinstance(plant, Linked) != links.on_wire(manifest):
+        message = N_("'{kind}' is half a link: its plant has to be Linked, and its configuration a LinkConfig")
+        manifest.fail(["plant", "kind"], message, kind=manifest.plant.kind)
+    if getattr(config, "write", ()):
+        manifest.fail(["plant", "write"], N_("the gateway alone may write, and is told by the policies what; take it out"))
 
 
 def located(manifest: Manifest, folder: Path) -> dict[str, Any]:
