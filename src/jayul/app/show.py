@@ -58,6 +58,7 @@ REASONS = {
     "order-malformed": N_("the order cannot be understood"),
     "change-malformed": N_("the change names nothing, or no reason"),
     "order-out-of-date": N_("a newer order of this person stands"),
+    "commissioned-elsewhere": N_("this was commissioned for another run or plant"),
 }
 RULES = {
     "unknown-tag": N_("unknown tag"), "allow-list": N_("not on the allow-list"), "safety-tag": N_("safety tag"),

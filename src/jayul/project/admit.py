@@ -35,6 +35,7 @@ def _is_key(text: str) -> bool:
         return False
 
 
+COMMISSIONED = "commissioned"  # evidence that clamps, watchdog and shedding were seen in the plant's own controller
 ROLES: Mapping[str, tuple[str, ...]] = {  # event -> roles, one of which its sender must hold; other events need none
     "approval": ("operator", "engineer"),
     "rejection": ("operator", "engineer"),
@@ -46,8 +47,16 @@ ROLES: Mapping[str, tuple[str, ...]] = {  # event -> roles, one of which its sen
 UNSIGNED = ("note", "demotion")  # the safe way needs nobody's leave
 
 
-def admission(manifest: Manifest) -> Callable[[Event, int], str]:
-    """Make the check of an event: role, competence and signature of its sender. Simulated people, where accepted, need no key."""
+def begun_on(manifest: Manifest, start: int) -> dict[str, Any]:
+    """Return what a commissioning test names: the plant, and the run (by its first tick, ns) for which it was done."""
+    return {"plant": str(manifest.plant.options.get("url", "")), "start": start}
+
+
+def admission(manifest: Manifest, start: int = 0) -> Callable[[Event, int], str]:
+    """Make the check of an event: role, competence and signature of its sender. Simulated people, where accepted, need no key.
+
+    `start`: plant time of the run's first tick; a commissioning test of another run or plant says nothing here.
+    """
     public = {person.name: person.key for person in manifest.people.person}
     roles: dict[str, tuple[str, ...]] = {person.name: person.roles for person in manifest.people.person}
     if manifest.people.simulated:
@@ -74,6 +83,10 @@ def admission(manifest: Manifest) -> Callable[[Event, int], str]:
                 return "order-malformed"
             if event.body.get("of", event.by) != event.by and "engineer" not in roles.get(event.by, ()):
                 return "not-authorised"
+        if event.kind == "evidence" and event.body.get("name") == COMMISSIONED:
+            here = begun_on(manifest, start)
+            if event.body.get("passed") is True and any(event.body.get(key) != value for key, value in here.items()):
+                return "commissioned-elsewhere"
         if event.kind == "configuration" and not _names(event.body):
             return "change-malformed"
         return ""

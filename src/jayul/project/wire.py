@@ -32,7 +32,7 @@ from jayul.plant.journal import Rewindable
 from jayul.plant.link import Linked
 from jayul.plant.sim.twins import TWINS
 from jayul.project import kinds, links
-from jayul.project.admit import admission, check_people
+from jayul.project.admit import COMMISSIONED, admission, check_people
 from jayul.project.change import approved
 from jayul.project.manifest import LadderSection, Manifest, PolicySection, parse_canonical, utc
 from jayul.project.plans import plan_tags, proof_plan
@@ -50,7 +50,6 @@ from jayul.rules.require import require
 from jayul.rules.seen import BoxConfig
 
 DATA = "JAYUL_DATA"
-COMMISSIONED = "commissioned"  # evidence that clamps, watchdog and shedding were seen in the plant's own controller
 
 
 @runtime_checkable
@@ -214,7 +213,7 @@ def wire_line(manifest: Manifest, tags: TagTable, period: int, clock: Clock) -> 
     here = np.arange(len(tags.tags))
     return Line(
         table, here, here, named, period, models, seats, _fallback(manifest, table, seats),
-        (*BASIC, within_plan, orders, *rules), admission(manifest),
+        (*BASIC, within_plan, orders, *rules), admission(manifest, clock.now()),
     )  # fmt: skip
 
 
