@@ -14,6 +14,10 @@ from msgspec.structs import replace
 from stage import command, jayul, played, running, tables, ticks
 
 from jayul.conform.crash import make_project
+from jayul.core.clock import today
+from jayul.core.types import SECOND, Tag
+from jayul.gateway.envelope import Envelope
+from jayul.plant.errors import Refused
 from jayul.project import gates, links
 from jayul.project.manifest import load
 from jayul.project.problem import ManifestError
@@ -166,3 +170,21 @@ def test_a_taken_port_is_told(project: Path):
     assert done.returncode == 1
     assert "listen" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_plant_that_is_played_as_fast_as_the_time_of_day_shows_the_time_of_day(project: Path):
+    _, clock, declared = links.on_show(load(project), 0, 1.0)
+    assert abs(clock.now() - today()) < 10 * SECOND
+    assert declared.plant_ns == declared.wall_ns
+    assert links.on_show(load(project), 0, 60.0)[2].plant_ns < declared.plant_ns, "faster, it begins where the manifest says"
+
+
+def test_a_watchdog_that_would_move_the_plant_is_refused():
+    tags = (Tag(name="SP", kind="set-point", address="a"), Tag(name="WATCHDOG", address="b"))
+    good = Envelope(
+        project="p", run="", plant="modbus", options={}, tags=tags, loops={}, writers={}, rules=(), fallback={}, period=1,
+        watchdog="WATCHDOG",
+    )  # fmt: skip
+    good.check()
+    with pytest.raises(Refused, match="'SP' moves the plant"):
+        replace(good, watchdog="SP").check()

@@ -69,7 +69,9 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         unknown = {*self.written, *self.modes, *self.fallback, *self.loops, *filter(None, [self.watchdog])} - set(names)
         safety = {tag.name for tag in self.tags if tag.safety} & {*self.written, *self.modes, self.watchdog}
         both = {*self.modes, *filter(None, [self.watchdog])} & set(self.written)
+        moved = [t.name for t in self.tags if t.name == self.watchdog and t.kind in ("set-point", "manipulated", "mode")]
         for what, found in (("stands there twice", twice), ("is not among its tags", unknown), ("is a safety tag", safety),
+                            ("moves the plant, and is no watchdog", moved),
                             ("is written by a policy and by the gateway itself", both)):  # fmt: skip
             if found:
                 raise Refused(f"envelope: '{min(found)}' {what}; make it anew from the manifest")

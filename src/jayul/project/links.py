@@ -97,11 +97,13 @@ def clock_of(found: Simulated | None, seed: int, stopped: Callable[[], bool]) ->
 def on_show(manifest: Manifest, seed: int, speed: float, kept: Path | None = None) -> tuple[Plant, Wall, Simulated]:
     """Return the simulated plant of a manifest on a clock that runs, with its declaration. Raises ManifestError.
 
-    `kept`: file that keeps the clock, so that plant time goes on while nothing is played.
+    At speed 1 its time is the time of day, else it begins at `[run] start`. `kept`: file that keeps the clock, so that plant
+    time goes on while nothing is played.
     """
     if on_wire(manifest):
         manifest.fail(["plant", "kind"], N_("is behind a wire already; simulate a project whose plant is simulated"))
-    found = Simulated(speed, utc(manifest.run.start), Wall().now())
+    now = Wall().now()
+    found = Simulated(speed, now if speed == 1 else utc(manifest.run.start), now)
     if kept is not None and kept.exists():
         before = Simulated.decode(kept.read_bytes())
         if before is None or before.speed != speed:

@@ -102,10 +102,14 @@ def wire(manifest: Manifest, folder: Path, seed: int, *, start: int | None = Non
         total = min(total, made.end - made.start + period)
         clock = Sim(made.start, seed)
         made = factory.make(config, clock)
-        _check_recorded(manifest)
+        _no_writing(manifest, N_("a recording cannot be written to, so its ladder ends at advise; take this gate out"))
     plant: Plant = made
     harmless = isinstance(plant, Rewindable | Recorded) or getattr(plant, "simulated", False) or peer is not None
     check_people(manifest, harmless=harmless)
+    if not harmless and not isinstance(plant, Linked):
+        _no_writing(
+            manifest, N_("only a plant that is simulated or on a wire, with a gateway, is written to; take this gate out")
+        )
     if manifest.run.commit == "group" and not isinstance(plant, Rewindable):
         manifest.fail(
             ["run", "commit"], N_("'group' may lose the last 50 ms and is for simulated plants in this process; use 'tick'")
@@ -153,13 +157,13 @@ def located(manifest: Manifest, folder: Path) -> dict[str, Any]:
     return options
 
 
-def _check_recorded(manifest: Manifest) -> None:
+def _no_writing(manifest: Manifest, message: str) -> None:
+    """Refuse gates above advise, for a reason."""
     ladders: list[tuple[list[str | int], LadderSection | None]] = [(["ladder"], manifest.ladder)]
     ladders += [(["policy", i, "ladder"], policy.ladder) for i, policy in enumerate(manifest.policies)]
     for path, section in ladders:
         for level in ("confirm", "auto"):
             if section is not None and getattr(section, level) is not None:
-                message = N_("a recording cannot be written to, so its ladder ends at advise; take this gate out")
                 manifest.fail([*path, level], message)
 
 
