@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -50,6 +51,11 @@ def test_a_policy_climbs_and_moves_set_points_through_the_gateway(tmp_path: Path
     assert done["breaches"] == 0
     assert [step["after"] for step in done["levels"]][:3] == ["shadow", "advise", "confirm"], done["levels"]
     assert done["tags"]["TIC1.SP"]["applied"] > 10
+    assert done["link"]["received"] > 1000
+    assert done["link"]["missing"] == []
+    assert done["link"]["gateway_head"]
+    chain = [sys.executable, "-m", "jayul.gateway.process", "--verify", tmp_path / "run" / "gateway"]
+    assert "vouched for" in subprocess.run(chain, capture_output=True, text=True, check=True).stdout
     for full in ([], ["--full"]):
         assert jayul("replay", tmp_path / "run", *full)["differing"] == 0
     assert jayul("verify", tmp_path / "run")["ok"]

@@ -249,6 +249,9 @@ def run(console: Console, result: Result, *project: object) -> None:
             "Link: set up {connections} times, {received} samples received, {shed} shed, {overflowed} dropped at the source"
         )
         console.print(text.format(**s.link), highlight=False)
+        if refused := s.link.get("gateway_refused"):
+            text = _("The gateway's last refusal: {text}")
+            console.print(text.format(text=refused), style="yellow", highlight=False)
         if s.link["missing"]:
             console.print(_("Unknown to the source: {tags}").format(tags=", ".join(s.link["missing"])), style="yellow")
     coverage = _("unknown") if s.coverage is None else f"{100 * s.coverage:.1f} %"

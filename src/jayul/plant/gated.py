@@ -94,6 +94,7 @@ class Gated:
     """A plant behind a gateway; it implements Linked. `signer` holds the run's key, `envelope_digest` that of the envelope we know.
 
     `gateway_head`: newest chain head of the gateway, `seq:digest`; `trouble`: what keeps us from it, in words, else empty;
+    `refused`: its last refusal of a write, code and reason;
     `simulated`: what the peer declared.
     """
 
@@ -106,7 +107,7 @@ class Gated:
         self.tags: TagTable = inner.tags
         self.loops: dict[str, Loop] = inner.loops
         self.simulated = bool(getattr(inner, "simulated", False))
-        self.gateway_head, self.trouble = "", "not connected to the gateway yet"
+        self.gateway_head, self.trouble, self.refused = "", "not connected to the gateway yet", ""
 
     async def declared(self) -> Simulated | None:
         """Ask the peer whether it is simulated. Raises Unreachable."""
@@ -142,6 +143,8 @@ class Gated:
         if answer and not answer.code and sorted(r.tag for r in answer.receipts) == sorted(v.proposal.tag for v in asked):
             receipts = answer.receipts
         else:
+            if answer and answer.code:
+                self.refused = f"{answer.code}: {answer.detail}"
             certain = session is None or bool(answer and answer.code)  # it was not heard, or it was refused
             now = self._clock.now()
             state: Literal["rejected", "unknown"] = "rejected" if certain else "unknown"

@@ -172,4 +172,5 @@ def link_of(plant: Plant) -> dict[str, Any] | None:
     if not isinstance(plant, Linked):
         return None
     gate = plant if isinstance(plant, Gated) else None
-    return {**msgspec.structs.asdict(plant.health()), "gateway_head": gate.gateway_head if gate else ""}
+    own = {"gateway_head": gate.gateway_head, "gateway_refused": gate.refused} if gate else {}
+    return {**msgspec.structs.asdict(plant.health()), **own}
