@@ -68,7 +68,7 @@ def run(wrong: str, kind: str, only: tuple[str, ...]) -> Evidence:
 def runs(request: pytest.FixtureRequest):
     """Run those that were asked for, five at a time, each in a process of its own."""
     asked = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    wanted = {(params["wrong"], params["kind"]) for params in asked if "wrong" in params}
+    wanted = {(params["wrong"], params["kind"]) for params in asked if {"wrong", "kind"} <= params.keys()}
     if any(kind == "mqtt" for _, kind in wanted):
         program("mosquitto")
     with ThreadPoolExecutor(5) as pool:

@@ -108,13 +108,16 @@ class _Tls:
 class Broker:
     """A connection, used once. `heard` gets topic, payload and whether the message is a retained one; `over` is told the end.
 
-    `keep`: s for which the broker keeps the session after a drop; `will`: topic, payload and retain of the last will.
+    `keep`: s for which the broker keeps the session after a drop; `will`: topic, payload and retain of the last will; `alive`: s
+    after which a silent broker is asked for a sign of life.
     """
 
     def __init__(
         self, place: Where, client_id: str, heard: Callable[[str, bytes, bool], None], *,
         keep: int = 0, will: tuple[str, bytes, bool] | None = None, over: Callable[[], None] = lambda: None,
+        alive: int = KEEP_ALIVE,
     ) -> None:  # fmt: skip
+        self._alive = alive
         self._mqtt, self._place, self._heard, self._over, self._keep = paho(), place, heard, over, keep
         self._broken = (*BROKEN, self._mqtt.properties.MQTTException)
         self.ended, self.trouble = asyncio.Event(), ""
@@ -172,7 +175,7 @@ class Broker:
         properties = self._mqtt.properties.Properties(self._mqtt.packettypes.PacketTypes.CONNECT)
         properties.MaximumPacketSize = LARGEST
         properties.SessionExpiryInterval = self._keep
-        self._client.connect(self._place.host, self._place.port, KEEP_ALIVE, clean_start=not self._keep, properties=properties)
+        self._client.connect(self._place.host, self._place.port, self._alive, clean_start=not self._keep, properties=properties)
 
     async def subscribe(self, topics: Sequence[str]) -> list[str]:
         """Subscribe at QoS 1; return the topics that the broker refuses. Raises Unreachable."""

@@ -17,7 +17,7 @@ from jayul.core.clock import Clock, monotonic
 from jayul.core.types import BAD_NO_DATA, SECOND, Frame, Receipt, Verdict
 from jayul.plant.errors import Refused, Unreachable
 from jayul.plant.link import RETRY, Health, LinkConfig, Simulated, pause, still, table_of
-from jayul.plant.mqtt.broker import Broker, paho, where
+from jayul.plant.mqtt.broker import KEEP_ALIVE, Broker, paho, where
 from jayul.plant.mqtt.dialect import Dialect, Got, Plain
 from jayul.plant.mqtt.edge import Edge
 from jayul.plant.mqtt.payload import LAST_USABLE, UNCERTAIN, PayloadConfig
@@ -93,6 +93,10 @@ class Mqtt:
         self._id = config.client_id + ("-gateway" if config.write else "") if config.client_id else f"jayul-{own}"
         n = len(self.tags.tags)
         self._still = still(self.tags, config)
+        shortest = min((self.tags.tags[i].stale_after for i in self._still), default=math.inf) / config.speed
+        self._alive = int(
+            min(max(shortest / 2, 1), KEEP_ALIVE)
+        )  # so that a broker vouches more often than a set-point grows old
         self._newest, self._samples = Newest(self.tags, clock.now), Samples(n, first=sorted(self._still))
         self._recent = [deque[tuple[int, float, int]](maxlen=RECENT) for _ in range(n)]
         self._taken = [(0, 0)] * n  # source time and arrival of the newest, whatever was confirmed since
@@ -193,7 +197,9 @@ class Mqtt:
         topics = [*self._dialect.topics, *self._dialect.acks, self._says_online]
         while not self._over:
             begun = monotonic()
-            broker = self._dialing = Broker(self._place, self._id, self._hear, keep=KEEP, over=self._writer.wake)
+            broker = self._dialing = Broker(
+                self._place, self._id, self._hear, keep=KEEP, over=self._writer.wake, alive=self._alive
+            )
             try:
                 await broker.connect()
                 refused = set(await broker.subscribe(topics))
