@@ -223,6 +223,17 @@ def closed(outcomes: Sequence[Outcome]) -> list[str]:
     ]
 
 
+def _link(console: Console, link: dict[str, Any]) -> None:
+    """Show how the link of a plant on a wire fared."""
+    text = _("Link: set up {connections} times, {received} samples received, {shed} shed, {overflowed} dropped at the source")
+    console.print(text.format(**link), highlight=False)
+    if refused := link.get("gateway_refused"):
+        text = _("The gateway's last refusal: {text}")
+        console.print(text.format(text=refused), style="yellow", highlight=False)
+    if link["missing"]:
+        console.print(_("Unknown to the source: {tags}").format(tags=", ".join(link["missing"])), style="yellow")
+
+
 def run(console: Console, result: Result, *project: object) -> None:
     """Show what a run amounts to. `project`: the words that name it on the command line."""
     s = result.summary
@@ -245,15 +256,7 @@ def run(console: Console, result: Result, *project: object) -> None:
     if s.signatures_simulated:
         console.print(_("Signatures are simulated: no person has signed or approved anything in this run."), style="yellow")
     if s.link:
-        text = _(
-            "Link: set up {connections} times, {received} samples received, {shed} shed, {overflowed} dropped at the source"
-        )
-        console.print(text.format(**s.link), highlight=False)
-        if refused := s.link.get("gateway_refused"):
-            text = _("The gateway's last refusal: {text}")
-            console.print(text.format(text=refused), style="yellow", highlight=False)
-        if s.link["missing"]:
-            console.print(_("Unknown to the source: {tags}").format(tags=", ".join(s.link["missing"])), style="yellow")
+        _link(console, s.link)
     coverage = _("unknown") if s.coverage is None else f"{100 * s.coverage:.1f} %"
     console.print(_("Coverage (ticks with every input fresh): {coverage}").format(coverage=coverage), highlight=False)
     if s.levels:

@@ -195,8 +195,8 @@ def _look(files: Files, public: str) -> _Past:
     return _Past(checked.scan, ticks, inbox, open_, at)
 
 
-async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, options: Options, signer: Signer) -> Result:
-    began = monotonic()
+def _own_key(out: Path, signer: Signer) -> str:
+    """Return the public key of a run folder, written there at the first start. Raises ManifestError if it is another's."""
     (out / "keys").mkdir(exist_ok=True)
     public = out / "keys" / "run.pub"
     if not public.exists():
@@ -205,11 +205,21 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
         raise refuse(
             public, N_("this run is signed with another key; bring that key into the key folder, or use another --out")
         )
-    past = _look(files, known)
+    return known
+
+
+def _check_time(wired: Wired, out: Path, past: _Past) -> None:
+    """Refuse to go on where the clock is behind the last tick: the run would wait for that time to come again."""
     if isinstance(wired.clock, Wall) and past.at - wired.clock.now() > BEHIND * wired.line.period:
         message = N_("its time is {span} before the last tick here: set the clock, play on with --clock, or use --out {free}")
         span = dt.timedelta(microseconds=(past.at - wired.clock.now()) // 1000)
         raise refuse(out, message, span=span, free=free(out))
+
+
+async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, options: Options, signer: Signer) -> Result:
+    began = monotonic()
+    past = _look(files, _own_key(out, signer))
+    _check_time(wired, out, past)
     total = wired.ticks if options.ticks is None else min(options.ticks, wired.ticks)
     tally = Tally(
         wired.line.table,
