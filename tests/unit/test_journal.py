@@ -153,10 +153,10 @@ class Full(LossyFiles):
 
     room = 4000
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, file, data: bytes) -> None:
         part = data[: self.room]
         self.room -= len(part)
-        super()._write(name, part)
+        super()._write(file, part)
         if len(part) < len(data):
             raise OSError(28, "No space left on device")
 

@@ -19,7 +19,7 @@ from jayul.conform.plants import conform
 from jayul.core.clock import Clock, monotonic
 from jayul.core.types import Frame, Receipt, Verdict
 from jayul.plant.link import Health, Linked, pause
-from jayul.plant.newest import Batch
+from jayul.record.batch import Batch
 
 SECOND = 1_000_000_000
 LOST = 0x8031_0000

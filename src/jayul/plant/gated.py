@@ -19,9 +19,9 @@ from jayul.core.clock import Clock
 from jayul.core.types import Frame, Receipt, TagTable, Verdict
 from jayul.plant import protocol
 from jayul.plant.link import RETRY, Health, Linked, Simulated, pause
-from jayul.plant.newest import Batch
 from jayul.plant.protocol import LIMIT, Answer, Hello, Kind, Proof, Said, Signed
 from jayul.plant.table import Loop
+from jayul.record.batch import Batch
 from jayul.record.sign import Signer
 
 PATIENCE = 2 * LIMIT  # s that a write may wait for its answer

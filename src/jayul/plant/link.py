@@ -16,8 +16,8 @@ import msgspec
 
 from jayul.core.clock import Wall
 from jayul.core.types import Frame, Receipt, TagTable, Verdict
-from jayul.plant.newest import Batch
 from jayul.plant.table import Loop, Table, at_speed, read_table
+from jayul.record.batch import Batch
 
 READ_BACK = 2.0  # s: so long a write may take to show
 RETRY = (0.2, 0.5, 1.0, 2.0)  # s between attempts to connect; the last one for ever

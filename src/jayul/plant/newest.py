@@ -5,26 +5,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from jayul.core.types import BAD_NO_DATA, SECOND, Frame, TagTable
+from jayul.record.batch import Batch
 
 NO_COMMUNICATION = 0x8031_0000  # OPC UA Bad_NoCommunication
 TYPE_MISMATCH = 0x8074_0000  # OPC UA Bad_TypeMismatch
 OVERFLOW = 0x0000_0480  # OPC UA info bits: a queue in the server ran over before this sample
 SETTLE = 5 * SECOND  # so long after a write an older sample that was still on its way does not count
-
-
-class Batch(NamedTuple):
-    """Samples in columns: `tag` int32 (position in the tag table), times int64 ns, `value` float64, `status` uint32."""
-
-    tag: np.ndarray
-    source_at: np.ndarray
-    value: np.ndarray
-    status: np.ndarray
-    known_at: np.ndarray
 
 
 class Samples:
@@ -55,9 +45,7 @@ class Samples:
         rows = [*self._high, *self._low]
         self._high.clear()
         self._low.clear()
-        columns = list(zip(*rows, strict=True)) if rows else [(), (), (), (), ()]
-        kinds = (np.int32, np.int64, np.float64, np.uint32, np.int64)
-        return Batch(*(np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True)))
+        return Batch.of(*zip(*rows, strict=True)) if rows else Batch.empty()
 
 
 class Newest:

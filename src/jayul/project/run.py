@@ -28,6 +28,7 @@ from jayul.plant.journal import Compare, Diverged, JournalInbox, JournalPlant, R
 from jayul.plant.link import Linked
 from jayul.plant.sim.people import SimulatedPeople
 from jayul.project import gates, invariance, links
+from jayul.project.keep import Keeper
 from jayul.project.manifest import load
 from jayul.project.monitor import ProofMonitor
 from jayul.project.problem import N_, ManifestError, Problem
@@ -36,7 +37,6 @@ from jayul.project.summary import Summary, Tally
 from jayul.project.wire import Recorded, Wired, replay_line, wire
 from jayul.prove.plan import Plan
 from jayul.record.files import Files, OsFiles, write_whole
-from jayul.record.history import History
 from jayul.record.inbox import Several, SqliteInbox, by_inbox
 from jayul.record.journal import Head, Header, Scan, Writer
 from jayul.record.sign import Signer
@@ -227,8 +227,8 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
         tuple({name for seat in wired.line.seats for name in seat.needs}),
         wired.line.period,
     )
-    history = History(out / "history") if options.history else None
-
+    sealing = ThreadPoolExecutor(1)
+    keeper = Keeper(out / "history", wired.line.table, wired.plant, sealing) if options.history else None
     aside = ThreadPoolExecutor(1) if isinstance(wired.plant, Linked) else None
     monitor = _monitor(wired, aside)
 
@@ -236,8 +236,8 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
         tally.add(frame, decision, outcome)
         if monitor is not None:
             monitor.add(decision)
-        if history is not None:
-            history.add(frame, decision, outcome)
+        if keeper is not None:
+            keeper.add(frame, decision, outcome)
         options.progress(decision.tick + 1, total)
 
     sqlite = SqliteInbox(out / "state.db", past.from_inbox, wired.header.policies)
@@ -268,8 +268,9 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
             aside.shutdown()
         if close := getattr(wired.plant, "close", None):
             await close()
-    if history is not None:
-        history.flush()
+        if keeper is not None:
+            keeper.close()
+        sealing.shutdown()
     summary = _summary(wired, tally, state, head, total, monotonic() - began)
     write_summary(out, summary)
     return Result(summary, out, "resumed" if header else "fresh", tuple(closed), past.scan.torn[2] if past.scan.torn else 0)

@@ -32,6 +32,14 @@ class Files(Protocol):
         """Open a file for appending; it is made if it is not there, but lasts only after `sync_folder`."""
         ...
 
+    def rename(self, name: str, new: str) -> None:
+        """Give a file another name, all at once; a file of that name is replaced. It lasts only after `sync_folder`."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Take a file away, if it is there."""
+        ...
+
     def sync_folder(self) -> None:
         """Return when the folder's entries survive a power cut."""
         ...
@@ -77,6 +85,12 @@ class OsFiles:
 
     def append(self, name: str) -> Handle:
         return _OsHandle(self.folder / name)
+
+    def rename(self, name: str, new: str) -> None:
+        (self.folder / name).replace(self.folder / new)
+
+    def remove(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
 
     def sync_folder(self) -> None:
         sync_folder(self.folder)

@@ -23,7 +23,8 @@ from jayul.plant.link import RETRY, Health, LinkConfig, Simulated, pause, table_
 from jayul.plant.modbus.address import GAP, WRITABLE, Address, Block, decode, encode, parse
 from jayul.plant.modbus.declare import COUNT, START, UNIT, unpack
 from jayul.plant.modbus.scan import Scan
-from jayul.plant.newest import NO_COMMUNICATION, Batch, Newest, Samples
+from jayul.plant.newest import NO_COMMUNICATION, Newest, Samples
+from jayul.record.batch import Batch
 
 if TYPE_CHECKING:
     from jayul.plant.modbus.wire import Wire

@@ -22,7 +22,8 @@ from jayul.plant.mqtt.dialect import Dialect, Got, Plain
 from jayul.plant.mqtt.edge import Edge
 from jayul.plant.mqtt.payload import LAST_USABLE, UNCERTAIN, PayloadConfig
 from jayul.plant.mqtt.writing import Writer
-from jayul.plant.newest import NO_COMMUNICATION, SETTLE, Batch, Newest, Samples
+from jayul.plant.newest import NO_COMMUNICATION, SETTLE, Newest, Samples
+from jayul.record.batch import Batch
 
 FIRST = 2.0  # s that the first read waits for values
 KEEP = 3600  # s for which the broker keeps our session

@@ -18,8 +18,9 @@ from jayul.core.clock import Clock, monotonic
 from jayul.core.types import Frame, Receipt, Verdict
 from jayul.plant.errors import Refused, Unreachable
 from jayul.plant.link import RETRY, Health, LinkConfig, Simulated, pause, still, table_of
-from jayul.plant.newest import Batch, Newest, Samples
+from jayul.plant.newest import Newest, Samples
 from jayul.plant.opcua.address import STANDARD, parse
+from jayul.record.batch import Batch
 
 if TYPE_CHECKING:
     from jayul.plant.opcua.watch import Kept, Watch
