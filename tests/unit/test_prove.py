@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from jayul.prove.effect import Effect, Row, blocks_of, judge
+from jayul.prove.effect import Effect, Row, blocks_of, coverage, judge
 from jayul.prove.plan import Held, Limit, Plan
 
 MIN = 60_000_000_000
@@ -239,3 +239,26 @@ def test_what_the_smallest_effect_of_interest_takes_is_reported() -> None:
     half = run(plan(smallest=0.5), plant(p, 0.0, noise=0.5))
     assert half.smallest_hours is None or half.smallest_hours > found.smallest_hours >= 6 * hours
     assert run(plan(), plant(p, 0.0, noise=0.5)).smallest_hours is None
+
+
+def test_below_the_least_coverage_nothing_is_concluded() -> None:
+    def lossy(values: dict, arm: str, at: int) -> None:
+        if at // PERIOD % 5 == 0:
+            values["flow"] = math.nan
+
+    asked = plan(least_coverage=0.9)
+    rows = plant(asked, 8.0, change=lossy)
+    blocks = blocks_of(asked, rows, PERIOD)
+    assert coverage(blocks[2:]) == pytest.approx(0.8)
+    found = judge(asked, blocks)
+    assert (found.conclusion, found.reasons) == ("void", ("coverage 80.0 %, at least 90 % is asked for",))
+    assert run(plan(least_coverage=0.8), rows).conclusion == "proven"
+    whole = [row for row in plant(asked, 8.0) if row.at // PERIOD % 5]  # ticks that are not there at all
+    assert run(asked, whole).conclusion == "void"
+    assert coverage(blocks_of(asked, [], PERIOD)) is None
+
+
+def test_a_block_that_goes_on_is_due_up_to_now() -> None:
+    asked = plan(least_coverage=0.9)
+    rows = [row for row in plant(asked, 8.0) if row.at < 6.5 * BLOCK]
+    assert coverage(blocks_of(asked, rows, PERIOD)[2:]) == pytest.approx(1.0)

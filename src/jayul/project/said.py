@@ -65,6 +65,7 @@ TEMPLATES = (
     N_("'{what}' is not understood; there are abs(x) and, as in mean(x, 10 min), {known}: {text}"),
     # proof
     N_("fewer than two pairs count"),
+    N_("coverage {have} %, at least {least} % is asked for"),
     N_("the KPI did not settle within a commissioning block: the wash-out is unknown"),
     N_("carry-over: the difference still changes within the blocks; use longer blocks and a longer wash-out"),
     N_("differs between the arms: {tag}"),

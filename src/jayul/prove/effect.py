@@ -49,6 +49,8 @@ class Block(msgspec.Struct, frozen=True):
     hourly: tuple[float, ...] = ()  # means of the KPI over each hour that counts
     stood: float = math.nan  # share of the ticks that count in which the targets stood
     halves: tuple[float, float] = (math.nan, math.nan)  # means of what is compared over the first and second half that counts
+    known: int = 0  # ticks in which every tag of the plan was good
+    due: float = 0.0  # ticks that there were to be, up to the last one of the run
 
 
 Couple: TypeAlias = tuple[Block, Block]  # off, on
@@ -89,11 +91,12 @@ class Effect(msgspec.Struct, frozen=True):
 
 def blocks_of(plan: Plan, rows: Iterable[Row], period: int) -> list[Block]:
     """Cut rows into the plan's blocks and apply the plan's rules. `period` in ns. A block without a row has no tick."""
-    ends, held = (*plan.starts[1:], plan.end), [list[Row]() for _ in plan.starts]
+    ends, held, last = (*plan.starts[1:], plan.end), [list[Row]() for _ in plan.starts], 0
     for row in rows:
         number = int(np.searchsorted(plan.starts, row.at, side="right")) - 1
         if number >= 0 and row.at < plan.end:
             held[number].append(row)
+            last = row.at
     settled = [_settling(plan, block) for block in held[: plan.commissioning]]
     wash_out = wash_out_of(plan, settled)
     quiet_from, found = 0, list[Block]()
@@ -112,9 +115,14 @@ def blocks_of(plan: Plan, rows: Iterable[Row], period: int) -> list[Block]:
         left_out = _why_not(plan, i, arm, used, planned)
         found.append(
             Block(i, arm, plan.starts[i], ends[i], len(block), len(used), means, outside, left_out,
-                  settled[i] if i < plan.commissioning else None, _hourly(plan.kpi, used), _stands(plan, used), _halves(plan, used))
+                  settled[i] if i < plan.commissioning else None, _hourly(plan.kpi, used), _stands(plan, used), _halves(plan, used),
+                  _known(block), (min(ends[i], last + period) - plan.starts[i]) / period if block else 0.0)
         )  # fmt: skip
     return found
+
+
+def _known(rows: list[Row]) -> int:
+    return sum(not any(map(math.isnan, row.values.values())) for row in rows)
 
 
 def _tags(plan: Plan) -> set[str]:
@@ -301,6 +309,8 @@ def _conclude(
     held: dict[str, dict[str, float]], minutes: dict[str, float],
 ) -> tuple[Conclusion, tuple[str, ...]]:  # fmt: skip
     settled, bound = [block.settled for block in blocks[: plan.commissioning]], threshold(plan.confidence)
+    if (share := coverage(blocks[plan.commissioning :])) is not None and share < plan.least_coverage:
+        return "void", (f"coverage {100 * share:.1f} %, at least {100 * plan.least_coverage:g} % is asked for",)
     if len(seen) < 2:
         return "void", ("fewer than two pairs count",)
     if plan.wash_out == 0 and all(hours is None for hours in settled):
@@ -320,6 +330,12 @@ def _conclude(
     if seen[-1].e_benefit < bound:
         reasons.append(f"the coin alone could have done it: e-value {seen[-1].e_benefit:.1f}, needed {bound:.0f}")
     return ("not proven" if reasons else "proven"), tuple(reasons)
+
+
+def coverage(blocks: Sequence[Block]) -> float | None:
+    """Return the share of the ticks due so far in which every tag of the plan was good; None before the first block."""
+    been = [block for block in blocks if block.ticks]
+    return sum(block.known for block in been) / sum(block.due for block in been) if been else None
 
 
 def _carries_over(good: list[Couple]) -> bool:

@@ -39,6 +39,7 @@ class Plan(msgspec.Struct, frozen=True):
     `no_worse`: the claim is not a benefit but that the KPI rises by no more than this (KPI's unit; 0: the claim is a benefit).
     `assigned`: blocks are judged by the arm that they were assigned, whatever was done (advice that people may follow or not).
     `smallest`: the smallest effect of interest, in percent of off (0: none named): what it would have taken to show it is reported.
+    `least_coverage`: smallest share of the ticks due in which every tag of the plan was good (0: none is asked for).
     `watch_...`: the blocks after the proof, as they were drawn (none: the line goes back after the last block).
     """
 
@@ -63,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True):
     no_worse: float = 0.0
     assigned: bool = False
     smallest: float = 0.0
+    least_coverage: float = 0.0
     watch_starts: tuple[int, ...] = ()
     watch_arms: tuple[Arm, ...] = ()
     watch_end: int = 0
