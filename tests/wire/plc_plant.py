@@ -86,6 +86,9 @@ class PlcLink:
     def samples(self) -> Any:
         return self._samples.drain()
 
+    def losses(self) -> Any:
+        return self._samples.losses()
+
     def health(self) -> Health:
         return Health(self._link is not None, 1, 0, 0, 0)
 

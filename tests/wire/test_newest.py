@@ -65,6 +65,8 @@ def test_samples_are_all_there_or_counted():
     assert len(batch.tag) + sum(samples.shed) == 10
     assert samples.shed[2] == 0, "what is first is shed last"
     assert samples.overflowed == [1, 0, 0]
+    assert samples.losses() == ({0: samples.shed[0], 1: samples.shed[1]}, {0: 1})
+    assert samples.losses() == ({}, {}), "each loss is told once"
     assert len(samples.drain().tag) == 0
     assert {column.dtype.name for column in batch} == {"int32", "int64", "float64", "uint32"}
 

@@ -19,6 +19,7 @@ from jayul.conform.plants import conform
 from jayul.core.clock import Clock, monotonic
 from jayul.core.types import Frame, Receipt, Verdict
 from jayul.plant.link import Health, Linked, pause
+from jayul.plant.newest import Losses
 from jayul.record.batch import Batch
 
 SECOND = 1_000_000_000
@@ -45,6 +46,9 @@ class Right:
 
     def samples(self) -> Batch:
         return self.right.samples()
+
+    def losses(self) -> Losses:
+        return self.right.losses()
 
     def health(self) -> Health:
         return self.right.health()

@@ -19,6 +19,7 @@ from jayul.core.clock import Clock
 from jayul.core.types import Frame, Receipt, TagTable, Verdict
 from jayul.plant import protocol
 from jayul.plant.link import RETRY, Health, Linked, Simulated, pause
+from jayul.plant.newest import Losses
 from jayul.plant.protocol import LIMIT, Answer, Hello, Kind, Proof, Said, Signed
 from jayul.plant.table import Loop
 from jayul.record.batch import Batch
@@ -216,6 +217,10 @@ class Gated:
     def samples(self) -> Batch:
         """Return every sample since the last call."""
         return self._inner.samples()
+
+    def losses(self) -> Losses:
+        """Return what was lost since the last call, by tag."""
+        return self._inner.losses()
 
     def health(self) -> Health:
         """Return how the link fares; the trouble of the gateway comes first."""

@@ -16,6 +16,7 @@ import msgspec
 
 from jayul.core.clock import Wall
 from jayul.core.types import Frame, Receipt, TagTable, Verdict
+from jayul.plant.newest import Losses
 from jayul.plant.table import Loop, Table, at_speed, read_table
 from jayul.record.batch import Batch
 
@@ -108,6 +109,10 @@ class Linked(Protocol):
 
     def samples(self) -> Batch:
         """Return every sample since the last call."""
+        ...
+
+    def losses(self) -> Losses:
+        """Return what was lost since the last call, by tag."""
         ...
 
     def health(self) -> Health: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,13 @@ OVERFLOW = 0x0000_0480  # OPC UA info bits: a queue in the server ran over befor
 SETTLE = 5 * SECOND  # so long after a write an older sample that was still on its way does not count
 
 
+class Losses(NamedTuple):
+    """Samples by position of their tag: `shed` by our own queue, `overflowed` at the source, which owned up to it."""
+
+    shed: dict[int, int]
+    overflowed: dict[int, int]
+
+
 class Samples:
     """Every sample until somebody takes them away. Beyond `capacity` the oldest of the lowest priority is shed, and counted.
 
@@ -27,6 +35,7 @@ class Samples:
     def __init__(self, count: int, capacity: int = 1_000_000, first: Sequence[int] = ()) -> None:
         self.received, self.shed, self.overflowed = [0] * count, [0] * count, [0] * count
         self._capacity, self._first = capacity, frozenset(first)
+        self._told = [0] * count, [0] * count
         self._low: deque[tuple[int, int, float, int, int]] = deque()
         self._high: deque[tuple[int, int, float, int, int]] = deque()
 
@@ -39,6 +48,14 @@ class Samples:
         if len(self._low) + len(self._high) > self._capacity:
             gone = (self._low or self._high).popleft()
             self.shed[gone[0]] += 1
+
+    def losses(self) -> Losses:
+        """Return what was lost since the last call, by tag."""
+        now = [*self.shed], [*self.overflowed]
+        found = [{i: n - m for i, (n, m) in enumerate(zip(here, before, strict=True)) if n > m}
+                 for here, before in zip(now, self._told, strict=True)]  # fmt: skip
+        self._told = now
+        return Losses(*found)
 
     def drain(self) -> Batch:
         """Return what came since the last call."""

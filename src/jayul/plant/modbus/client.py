@@ -23,7 +23,7 @@ from jayul.plant.link import RETRY, Health, LinkConfig, Simulated, pause, table_
 from jayul.plant.modbus.address import GAP, WRITABLE, Address, Block, decode, encode, parse
 from jayul.plant.modbus.declare import COUNT, START, UNIT, unpack
 from jayul.plant.modbus.scan import Scan
-from jayul.plant.newest import NO_COMMUNICATION, Newest, Samples
+from jayul.plant.newest import NO_COMMUNICATION, Losses, Newest, Samples
 from jayul.record.batch import Batch
 
 if TYPE_CHECKING:
@@ -283,6 +283,10 @@ class Modbus:
     def samples(self) -> Batch:
         """Return every sample since the last call."""
         return self._samples.drain()
+
+    def losses(self) -> Losses:
+        """Return what was lost since the last call, by tag."""
+        return self._samples.losses()
 
     def health(self) -> Health:
         """Say how the link fares."""

@@ -22,7 +22,7 @@ from jayul.plant.mqtt.dialect import Dialect, Got, Plain
 from jayul.plant.mqtt.edge import Edge
 from jayul.plant.mqtt.payload import LAST_USABLE, UNCERTAIN, PayloadConfig
 from jayul.plant.mqtt.writing import Writer
-from jayul.plant.newest import NO_COMMUNICATION, SETTLE, Newest, Samples
+from jayul.plant.newest import NO_COMMUNICATION, SETTLE, Losses, Newest, Samples
 from jayul.record.batch import Batch
 
 FIRST = 2.0  # s that the first read waits for values
@@ -153,6 +153,10 @@ class Mqtt:
     def samples(self) -> Batch:
         """Return every sample since the last call."""
         return self._samples.drain()
+
+    def losses(self) -> Losses:
+        """Return what was lost since the last call, by tag."""
+        return self._samples.losses()
 
     def health(self) -> Health:
         """Say how the link fares; `missing`: refused by the broker, or not in the birth of its Sparkplug node."""

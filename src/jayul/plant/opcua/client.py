@@ -18,7 +18,7 @@ from jayul.core.clock import Clock, monotonic
 from jayul.core.types import Frame, Receipt, Verdict
 from jayul.plant.errors import Refused, Unreachable
 from jayul.plant.link import RETRY, Health, LinkConfig, Simulated, pause, still, table_of
-from jayul.plant.newest import Newest, Samples
+from jayul.plant.newest import Losses, Newest, Samples
 from jayul.plant.opcua.address import STANDARD, parse
 from jayul.record.batch import Batch
 
@@ -219,6 +219,10 @@ class Opcua:
     def samples(self) -> Batch:
         """Return every sample since the last call."""
         return self._samples.drain()
+
+    def losses(self) -> Losses:
+        """Return what was lost since the last call, by tag."""
+        return self._samples.losses()
 
     def health(self) -> Health:
         """Say how the link fares."""
