@@ -49,6 +49,7 @@ check: setup
 
 crash: setup
 	$(BIN)/python -m jayul.conform.crash --kills 200 --cuts 200 --seed $(SEED)
+	$(BIN)/python -m jayul.conform.historian --kills 200 --cuts 200 --seed $(SEED)
 
 adversary: setup
 	$(BIN)/python -m jayul.conform.adversary --proposals 1000000 --seed $(SEED)

@@ -24,8 +24,8 @@ from jayul.project import audit as audits
 from jayul.project import baseline as baselines
 from jayul.project import cases as inventory
 from jayul.project import claims as claiming
+from jayul.project import histories, invariance, links, look, people, proof
 from jayul.project import impact as impacts
-from jayul.project import invariance, links, look, people, proof
 from jayul.project import run as running
 from jayul.project.manifest import NAME, load
 from jayul.project.problem import N_
@@ -97,7 +97,7 @@ def check(
     data: Data = None,
     json: Json = False,
 ) -> int:
-    _find_data(data)
+    find_data(data)
     if schema:
         from jayul.project.schema import manifest_schema
 
@@ -138,7 +138,7 @@ def run(
     speed: Annotated[float | None, typer.Option(help=_("how fast that plant is played, if it is simulated"))] = None,
     json: Json = False,
 ) -> int:
-    _find_data(data)
+    find_data(data)
     if not plant and (speed is not None or tags is not None):
         raise running.refuse("--speed" if speed is not None else "--tags", N_("goes with --plant only"))
     link = links.Link(plant, tags, 1.0 if speed is None else speed) if plant else None
@@ -154,13 +154,17 @@ def run(
         ("--plant", plant, *(("--tags", tags) if tags else ()), *(("--speed", f"{speed:g}") if speed else ())) if plant else ()
     )
     show.run(screen, result, project, *linked)
+    if result.trouble:
+        screen.print(
+            _("The history: {trouble}").format(trouble=result.trouble), style="yellow", highlight=False, soft_wrap=True
+        )
     if result.summary.complete and result.began != "complete":
         _report(out)
     as_json(json, result.summary)
     return 0
 
 
-def _find_data(data: Path | None) -> None:
+def find_data(data: Path | None) -> None:
     """Hand `--data` to the manifest, which reads it as JAYUL_DATA."""
     if data is not None:
         if not data.is_dir():
@@ -250,8 +254,11 @@ def verify(
         return 0 if found.ok else 1
     report = look.check(run, tuple(head or ()), key)
     show.verified(console(), run, report)
-    as_json(json, {"ok": report.ok, **look.as_dict(report)})
-    return 0 if report.ok else 1
+    history = histories.check(run)
+    show.verified_history(console(), history)
+    ok = report.ok and (history is None or history.ok)
+    as_json(json, {"ok": ok, **look.as_dict(report), "history": history})
+    return 0 if ok else 1
 
 
 @app.command(help=_("Measure what the run's proof plan asks for, from its journal alone."))

@@ -14,6 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from jayul.app import kept
 from jayul.app.texts import _
 from jayul.core.types import Outcome
 from jayul.learn import Card
@@ -25,6 +26,7 @@ from jayul.project.run import Result
 from jayul.project.said import spoken, template_of
 from jayul.project.summary import Summary
 from jayul.project.wire import Wired
+from jayul.record.history import HistoryReport
 from jayul.record.verify import Report
 
 LEVELS = {
@@ -259,6 +261,7 @@ def run(console: Console, result: Result, *project: object) -> None:
         _link(console, s.link)
     coverage = _("unknown") if s.coverage is None else f"{100 * s.coverage:.1f} %"
     console.print(_("Coverage (ticks with every input fresh): {coverage}").format(coverage=coverage), highlight=False)
+    kept.lines(console, s)
     if s.levels:
         console.print()
         console.print(steps(s))
@@ -428,6 +431,18 @@ def verified(console: Console, out: Path, r: Report) -> None:
         console.print(line.format(tick=r.vouched_tick + 1), style="yellow", highlight=False)
     console.print(_("Journal head: {head}").format(head=r.head), highlight=False, soft_wrap=True)
     following(console, command("replay", out))
+
+
+def verified_history(console: Console, r: HistoryReport | None) -> None:
+    """Show what a verification of a history found."""
+    if r is None:
+        return
+    if r.ok:
+        line = _("History: {files} files with {values} samples are as written, {hot} segments are not in Parquet yet.")
+        console.print(line.format(files=r.files, values=r.values, hot=r.hot_segments), style="green", highlight=False)
+    for fault in r.faults:
+        line = _("History not as written: {file}: {what}")
+        console.print(line.format(file=fault.file, what=reason(fault.what)), style="bold red", highlight=False, soft_wrap=True)
 
 
 def as_json(value: Any) -> str:

@@ -107,6 +107,10 @@ class Files:
         self.start, self.end = int(self._at[0]), int(self._at[-1])
         self._bare = tuple(name for name in names if name not in {tag.name for tag in config.tag})
 
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return all times (int64 ns [n]) and values (float64 [n, tags])."""
+        return self._at, self._values
+
     def survey(self) -> Survey:
         """Return what there is in the recording."""
         steps = np.diff(self._at)
@@ -272,14 +276,14 @@ def _no_time(path: Path, config: FilesConfig, row: int, cells: Sequence[object])
     for guess in FORMATS:
         try:
             for other in cells[:LOOKED_AT]:
-                dt.datetime.strptime(_western(str(other)), guess)  # noqa: DTZ007 - only whether it can be read
+                dt.datetime.strptime(western(str(other)), guess)  # noqa: DTZ007 - only whether it can be read
         except ValueError:
             continue
         return f"{head} no time; give 'time_format', it may be \"{guess}\""
     return f"{head} no time; give 'time_format', as in \"%d/%m/%Y %H:%M\""
 
 
-def _western(text: str) -> str:
+def western(text: str) -> str:
     """Write the Korean words for morning and afternoon as AM and PM."""
     return text.strip().replace("오전", "AM").replace("오후", "PM")
 
@@ -288,7 +292,7 @@ def _stamp(cell: object, config: FilesConfig, zone: ZoneInfo) -> dt.datetime:
     if isinstance(cell, dt.datetime):
         stamp = cell
     elif config.time_format:
-        stamp = dt.datetime.strptime(_western(str(cell)), config.time_format)  # noqa: DTZ007 - its zone is added by `_ns`
+        stamp = dt.datetime.strptime(western(str(cell)), config.time_format)  # noqa: DTZ007 - its zone is added by `_ns`
     else:
         stamp = dt.datetime.fromisoformat(str(cell))
     stamp = stamp.astimezone(zone) if stamp.tzinfo else stamp.replace(tzinfo=zone)

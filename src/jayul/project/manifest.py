@@ -16,6 +16,7 @@ from jayul.core.ladder import Gate
 from jayul.project.problem import N_, ManifestError, Problem, find_line, nearest, read_path, show_path
 from jayul.project.said import template_of
 from jayul.prove.plan import Limit
+from jayul.record.contract import TagContract
 
 NAME = "jayul.toml"
 T = TypeVar("T")
@@ -103,6 +104,17 @@ class ProofSection(_Section, frozen=True):
     hours_per_year: float | None = None
 
 
+class HistorySection(_Section, frozen=True):
+    """`[history]`: how long samples are kept, and the summaries and the ledger of samples that are gone (empty: for ever).
+
+    `compact`: merge small files, which restarts leave, while the run goes on.
+    """
+
+    keep: str = ""
+    keep_pyramid: str = ""
+    compact: bool = True
+
+
 class ExcludeEntry(_Section, frozen=True, rename={"begin": "from", "end": "to"}):
     """`[[baseline.exclude]]`: a non-routine event that a named person takes out, and why."""
 
@@ -123,6 +135,13 @@ class BaselineSection(_Section, frozen=True):
     mean: str = "1 d"
     confidence: float = 0.95
     exclude: tuple[ExcludeEntry, ...] = ()
+
+
+class ContractSection(_Section, frozen=True):
+    """`[contract]`: what is expected of the samples of each tag; below the coverage `least` no model is learnt, nothing claimed."""
+
+    least: float = 0.9
+    tag: dict[str, TagContract] = {}
 
 
 class GuardSection(_Section, frozen=True):
@@ -186,6 +205,8 @@ class Manifest(_Section, frozen=True):
     kpi: KpiSection | None
     proof: ProofSection | None
     baseline: BaselineSection | None
+    contract: ContractSection | None
+    history: HistorySection
     models: tuple[Kind, ...]
     rules: tuple[Kind, ...]
     policies: tuple[PolicySection, ...]
@@ -247,8 +268,8 @@ def parse_canonical(text: str) -> Manifest:
 SECTIONS: dict[str, Any] = {
     "project": ProjectSection, "run": RunSection, "plant": dict[str, Any], "people": PeopleSection, "ladder": LadderSection,
     "guard": GuardSection, "proof": ProofSection,
-    "baseline": BaselineSection, "fallback": dict[str, dict[str, Any]], "kpi": KpiSection,
-    "model": list[dict[str, Any]], "policy": list[dict[str, Any]],
+    "baseline": BaselineSection, "history": HistorySection, "fallback": dict[str, dict[str, Any]], "kpi": KpiSection,
+    "contract": ContractSection, "model": list[dict[str, Any]], "policy": list[dict[str, Any]],
 }  # fmt: skip
 
 
@@ -264,6 +285,9 @@ def parse(raw: dict[str, Any], file: str, text: str) -> Manifest:
     for key in ("project", "plant"):
         if key not in raw:
             fail([], N_("section [{key}] is missing"), key=key)
+    if isinstance(contract := raw.get("contract"), dict) and isinstance(tags := contract.get("tag"), dict):
+        for tag, entry in tags.items():  # each by itself, so that a mistake is found at its own line
+            convert(file, text, ["contract", "tag", tag], entry, TagContract)
     found = {key: convert(file, text, [key], raw[key], SECTIONS[key]) for key in raw}
     found["fallback"] = {
         tag: convert(file, text, ["fallback", tag], entry, FallbackEntry) for tag, entry in found.get("fallback", {}).items()
@@ -276,7 +300,8 @@ def parse(raw: dict[str, Any], file: str, text: str) -> Manifest:
     return Manifest(
         found["project"], found.get("run", RunSection()), _kind(fail, ["plant"], found["plant"], name=False),
         found.get("people", PeopleSection()), found.get("ladder", LadderSection()), found.get("guard", GuardSection()),
-        found["fallback"], found.get("kpi"), found.get("proof"), found.get("baseline"),
+        found["fallback"], found.get("kpi"), found.get("proof"), found.get("baseline"), found.get("contract"),
+        found.get("history", HistorySection()),
         models, rules, policies, file, text, canonical,
     )  # fmt: skip
 

@@ -84,7 +84,7 @@ def proof_plan(manifest: Manifest, line: Line) -> Plan | None:
         proof.policy, KPI, manifest.kpi.unit, schedule.move.target, schedule.starts[:number], schedule.arms[:number], end,
         proof.commissioning, wash_out, proof.alarm, manifest.span(["proof", "recover"], proof.recover), proof.least,
         proof.confidence, tuple(held), proof.limits, proof.drivers, proof.twin, proof.coverage_gap, proof.no_worse,
-        proof.assigned, proof.smallest, 0.0,
+        proof.assigned, proof.smallest, manifest.contract.least if manifest.contract else 0.0,
         schedule.starts[number:], schedule.arms[number:], schedule.end if schedule.arms[number:] else 0,
     )  # fmt: skip
 

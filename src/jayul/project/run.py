@@ -28,6 +28,8 @@ from jayul.plant.journal import Compare, Diverged, JournalInbox, JournalPlant, R
 from jayul.plant.link import Linked
 from jayul.plant.sim.people import SimulatedPeople
 from jayul.project import gates, invariance, links
+from jayul.project import histories as kept
+from jayul.project.contracts import contract_of
 from jayul.project.keep import Keeper
 from jayul.project.manifest import load
 from jayul.project.monitor import ProofMonitor
@@ -65,13 +67,17 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What `execute` did: the summary, and how it began (fresh, resumed, complete), with open Decisions that were closed."""
+    """What `execute` did: the summary, and how it began (fresh, resumed, complete), with open Decisions that were closed.
+
+    `trouble`: what went wrong with the history and has not gone well since; empty when all is well.
+    """
 
     summary: Summary
     out: Path
     began: str
     closed: tuple[Outcome, ...] = ()
     torn_bytes: int = 0
+    trouble: str = ""
 
 
 def refuse(where: object, message: str, **params: object) -> ManifestError:
@@ -228,7 +234,8 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
         wired.line.period,
     )
     sealing = ThreadPoolExecutor(1)
-    keeper = Keeper(out / "history", wired.line.table, wired.plant, sealing) if options.history else None
+    contract, policy = contract_of(wired.manifest, wired.line.table.names), kept.policy(wired.manifest)
+    keeper = Keeper(out / "history", wired.line.table, wired.plant, contract, sealing, policy) if options.history else None
     aside = ThreadPoolExecutor(1) if isinstance(wired.plant, Linked) else None
     monitor = _monitor(wired, aside)
 
@@ -242,7 +249,7 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
 
     sqlite = SqliteInbox(out / "state.db", past.from_inbox, wired.header.policies)
     people = [SimulatedPeople()] if wired.manifest.people.simulated else []
-    inbox = Several([sqlite, *people, *([monitor] if monitor else [])])
+    inbox = Several([sqlite, *people, *([monitor] if monitor else []), *([keeper] if keeper else [])])
     writer = Writer(
         files, wired.header, signer, commit=wired.manifest.run.commit, scan=past.scan, acknowledge=options.acknowledge
     )  # fmt: skip
@@ -269,11 +276,12 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
         if close := getattr(wired.plant, "close", None):
             await close()
         if keeper is not None:
-            keeper.close()
+            keeper.close(tally.last_at, tally.ticks - 1, signer)
         sealing.shutdown()
-    summary = _summary(wired, tally, state, head, total, monotonic() - began)
+    summary = _summary(wired, tally, state, head, total, monotonic() - began, keeper)
     write_summary(out, summary)
-    return Result(summary, out, "resumed" if header else "fresh", tuple(closed), past.scan.torn[2] if past.scan.torn else 0)
+    torn, trouble = past.scan.torn[2] if past.scan.torn else 0, keeper.trouble if keeper else ""
+    return Result(summary, out, "resumed" if header else "fresh", tuple(closed), torn, trouble)
 
 
 def _monitor(wired: Wired, aside: Executor | None) -> ProofMonitor | None:
@@ -331,8 +339,11 @@ def cards(wired: Wired, state: State) -> dict[str, Card]:
     return {name: model.card(state.models[name]) for name, model in models.items() if isinstance(model, Carded)}
 
 
-def _summary(wired: Wired, tally: Tally, state: State, head: Head, total: int, seconds: float) -> Summary:
-    kpi = wired.manifest.kpi
+def _summary(
+    wired: Wired, tally: Tally, state: State, head: Head, total: int, seconds: float, keeper: Keeper | None
+) -> Summary:
+    kpi, least = wired.manifest.kpi, wired.manifest.contract.least if wired.manifest.contract else 0.0
+    figures = {"mean": tally.kpi_mean(least), "coverage": tally.kpi_coverage(), "baseline": None, "active": None}
     return Summary(
         project=wired.manifest.project.name,
         plant=wired.manifest.plant.kind,
@@ -349,7 +360,7 @@ def _summary(wired: Wired, tally: Tally, state: State, head: Head, total: int, s
         tags=tally.tags,
         breaches=tally.breaches,
         events_refused=tally.events_refused,
-        kpi={"name": kpi.name, "unit": kpi.unit, "mean": tally.kpi_mean(), "baseline": None, "active": None} if kpi else None,
+        kpi={"name": kpi.name, "unit": kpi.unit, **figures} if kpi else None,
         production=None,
         quality=None,
         limit_minutes=None,
@@ -367,4 +378,5 @@ def _summary(wired: Wired, tally: Tally, state: State, head: Head, total: int, s
         signed_head=msgspec.json.encode(head).decode(),
         asks=[f"{ask.policy}:{ask.subject}" for ask in tally.last.asks] if tally.last else [],
         link=gates.link_of(wired.plant),
+        kept=keeper.kept() if keeper else None,
     )

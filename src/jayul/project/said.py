@@ -10,6 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 
 from jayul.project.problem import N_
+from jayul.project.said_contract import CONTRACT
+from jayul.project.said_history import HISTORY
+from jayul.project.said_imports import IMPORTS
 from jayul.project.said_wire import WIRE
 
 
@@ -142,6 +145,9 @@ TEMPLATES = (
     N_("fault on unknown tag '{name}'"),
     N_("'draw' needs 'idv', at least one of 'blocks', and 'earliest' not after 'latest'"),
     N_("the Tennessee Eastman plant needs the extra 'tep': pip install 'jayul[tep]' (and a C compiler)"),
+    *CONTRACT,
+    *HISTORY,
+    *IMPORTS,
     *WIRE,
 )
 _KNOWN = [(_pattern(template), template) for template in TEMPLATES]

@@ -107,6 +107,22 @@ class Fault(msgspec.Struct, frozen=True):
     top: list[str]
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """What became of the samples: `expected` ones of tags with a rate, `missing` of them by owner, `coverage` of the tag that has
+    least (null: nothing was expected), hours that fell short, `unexplained` (0, or the ledger is wrong), trouble with the disk.
+    """
+
+    received: int
+    stored: int
+    duplicate: int
+    expected: int
+    missing: dict[str, int]
+    coverage: float | None
+    shortfalls: int
+    unexplained: int
+    trouble: str = ""
+
+
 class Summary(msgspec.Struct, frozen=True):
     """`summary.json`. Unknown is null: nothing here is estimated.
 
@@ -149,6 +165,7 @@ class Summary(msgspec.Struct, frozen=True):
     money: Money | None = None  # what the benefit is worth in a year
     link: dict[str, Any] | None = None  # how the link of a plant on a wire fared, and its gateway's newest chain head
     watched: Watched | None = None  # how the benefit stands in the pairs after the proof
+    kept: Kept | None = None  # what the ledger counted; null: no history was kept
 
 
 def _rings(tag: Tag) -> bool:
@@ -286,9 +303,13 @@ class Tally:
         self.effort.alarms = sum(finding.episodes for finding in found)
         return found
 
-    def kpi_mean(self) -> float | None:
-        """Return the mean of the KPI over the ticks at which it was known."""
-        return self._kpi_sum / self._kpi_ticks if self._kpi_ticks else None
+    def kpi_coverage(self) -> float | None:
+        """Return the share of ticks at which the KPI was known."""
+        return self._kpi_ticks / self.ticks if self.ticks else None
+
+    def kpi_mean(self, least: float = 0.0) -> float | None:
+        """Return the mean of the KPI over the ticks at which it was known; None below the least coverage."""
+        return self._kpi_sum / self._kpi_ticks if self._kpi_ticks and self._kpi_ticks >= least * self.ticks else None
 
     def verdicts(self) -> dict[str, int]:
         """Return allowed, narrowed, refused over all tags."""

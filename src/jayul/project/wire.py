@@ -34,6 +34,7 @@ from jayul.plant.sim.twins import TWINS
 from jayul.project import kinds, links
 from jayul.project.admit import COMMISSIONED, admission, check_people
 from jayul.project.change import approved
+from jayul.project.contracts import check_contract
 from jayul.project.manifest import LadderSection, Manifest, PolicySection, parse_canonical, utc
 from jayul.project.plans import plan_tags, proof_plan
 from jayul.project.price import read_pack
@@ -114,6 +115,7 @@ def wire(manifest: Manifest, folder: Path, seed: int, *, start: int | None = Non
         manifest.fail(
             ["run", "commit"], N_("'group' may lose the last 50 ms and is for simulated plants in this process; use 'tick'")
         )
+    check_contract(manifest, plant.tags)
     start = clock.now() if start is None else start
     line = wire_line(manifest, plant.tags, period, Sim(start, seed))
     if isinstance(plant, Surveyed):

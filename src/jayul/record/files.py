@@ -78,7 +78,11 @@ class OsFiles:
             sync_folder(folder.parent)
 
     def names(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir() if path.is_file()) if self.folder.is_dir() else []
+        try:
+            with os.scandir(self.folder) as found:
+                return sorted(entry.name for entry in found if entry.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def read(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()

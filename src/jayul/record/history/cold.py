@@ -15,19 +15,23 @@ it takes about a byte, as doubles three or more. A value is stored so if the div
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jayul.record.batch import Batch
+from jayul.record.batch import Batch, begins, falls
 
 MOST_DECIMALS = 9
 LOOKED_AT = 256  # values of a tag, to find its decimals
-ROWS = 32_768  # of a row group, at least: whole tags, or parts of one
+ROWS = 16_384  # of a row group, at least: whole tags, or parts of one
+MS = 1_000_000
+OWN = re.compile(r"\d{6,}-\d{6,}\.parquet")
+BESIDE = re.compile(r"_\d{6,}-\d{6,}\.(ledger|pyramid|newest)")
 POWERS = 10.0 ** np.arange(MOST_DECIMALS + 1)
 SCHEMA = pa.schema(
     [
@@ -50,8 +54,7 @@ def order(batch: Batch, names: Sequence[str]) -> tuple[Batch, list[str]]:
     rank[ranked] = np.arange(len(names), dtype=np.int32)
     tag = rank[batch.tag]
     batch = batch._replace(tag=tag).take(np.argsort(tag.astype(np.uint16) if len(names) < 65_536 else tag, kind="stable"))
-    step = (np.diff(batch.source_at) < 0) & (np.diff(batch.tag) == 0)
-    if step.any():  # some tag is out of order: then all are sorted
+    if falls(batch.tag, batch.source_at):  # some tag is out of order: then all are sorted
         batch = batch.take(np.lexsort((batch.source_at, batch.tag)))
     return batch, [names[i] for i in ranked]
 
@@ -59,7 +62,12 @@ def order(batch: Batch, names: Sequence[str]) -> tuple[Batch, list[str]]:
 def table_of(batch: Batch, names: Sequence[str]) -> pa.Table:
     """Return the rows of a file."""
     batch, sorted_names = order(batch, names)
-    mantissa, decimals, exact = whole(batch.tag, batch.value)
+    return packed(batch, sorted_names, whole(batch.tag, batch.value))
+
+
+def packed(batch: Batch, sorted_names: Sequence[str], wholes: Whole) -> pa.Table:
+    """Return the rows of a file from samples that are in order."""
+    mantissa, decimals, exact = wholes
     ms = -(-batch.known_at // 1_000_000)
     arrays = [
         pa.DictionaryArray.from_arrays(pa.array(batch.tag), pa.array(sorted_names, pa.string())),
@@ -73,9 +81,17 @@ def table_of(batch: Batch, names: Sequence[str]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
-def whole(tag: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mantissa (int64), decimals (int8) and where they give back the value bit for bit. `tag` is sorted."""
-    starts = np.flatnonzero(np.diff(tag, prepend=-1)) if len(tag) else np.empty(0, dtype=np.int64)
+class Whole(NamedTuple):
+    """Values as decimal numbers: mantissa int64, decimals int8, and where they give back the value bit for bit."""
+
+    mantissa: np.ndarray
+    decimals: np.ndarray
+    exact: np.ndarray
+
+
+def whole(tag: np.ndarray, value: np.ndarray) -> Whole:
+    """Return values as decimal numbers, the decimals by tag. `tag` is sorted."""
+    starts = np.flatnonzero(begins(tag))
     counts = np.diff(np.append(starts, len(tag)))
     found = np.array([_decimals(value[a : a + n]) for a, n in zip(starts, counts, strict=True)], dtype=np.int8)
     decimals = np.repeat(found, counts)
@@ -84,7 +100,7 @@ def whole(tag: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
         scaled = np.rint(value * power)
         exact = (scaled / power == value) & (np.abs(scaled) < 2.0**53) & (decimals >= 0)
     exact &= ~((value == 0.0) & np.signbit(value))
-    return np.where(exact, scaled, 0.0).astype(np.int64), decimals, exact
+    return Whole(np.where(exact, scaled, 0.0).astype(np.int64), decimals, exact)
 
 
 def _decimals(value: np.ndarray) -> int:
@@ -109,10 +125,18 @@ def write(table: pa.Table, about: Mapping[str, str]) -> bytes:
         sink, schema, compression="zstd", use_dictionary=["tag", "decimals", "status"], column_encoding=PACKED,
         write_page_checksum=True,
     ) as writer:  # fmt: skip
+        tag = table["tag"].chunk(0) if table.num_rows else None
         for a, b in _row_groups(table):
-            writer.write_table(table.slice(a, b - a).cast(schema), row_group_size=b - a)
+            writer.write_table(_own_names(table.slice(a, b - a), tag, a, b).cast(schema), row_group_size=b - a)
     found: bytes = sink.getvalue().to_pybytes()
     return found
+
+
+def _own_names(rows: pa.Table, tag: pa.DictionaryArray, a: int, b: int) -> pa.Table:
+    """Return rows whose dictionary holds their own names alone: each row group writes it."""
+    codes = tag.indices.slice(a, b - a).to_numpy()
+    names = tag.dictionary.slice(codes[0], codes[-1] - codes[0] + 1)
+    return rows.set_column(0, SCHEMA.field("tag"), pa.DictionaryArray.from_arrays(pa.array(codes - codes[0]), names))
 
 
 def _row_groups(table: pa.Table) -> list[tuple[int, int]]:
@@ -136,6 +160,15 @@ def values_of(table: pa.Table | pa.RecordBatch) -> np.ndarray:
     plain: np.ndarray = pc.fill_null(table["value"], 0.0).to_numpy()
     exact = pc.is_valid(table["mantissa"]).to_numpy(zero_copy_only=False)
     return np.where(exact, mantissa.to_numpy() / POWERS[decimals.to_numpy()], plain)
+
+
+def batch_of(table: pa.Table) -> tuple[Batch, list[str]]:
+    """Return the samples of rows, and the names of their tags."""
+    tag = table["tag"].unify_dictionaries().combine_chunks() if table["tag"].num_chunks != 1 else table["tag"].chunk(0)
+    tag = tag.chunk(0) if isinstance(tag, pa.ChunkedArray) else tag
+    known_at = table["known_at"].cast(pa.int64()).to_numpy() * MS
+    source_at, status = table["source_at"].cast(pa.int64()).to_numpy(), table["status"].to_numpy()
+    return Batch(tag.indices.to_numpy(), source_at, values_of(table), status, known_at), tag.dictionary.to_pylist()
 
 
 def span_of(name: str) -> tuple[int, int]:

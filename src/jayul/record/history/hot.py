@@ -6,6 +6,7 @@ of a segment quotes the digest of the segment before, so that none can be taken 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
@@ -16,6 +17,7 @@ from jayul.record.batch import KINDS, Batch, Count
 from jayul.record.chain import PREFIX, Broken, unpack
 
 _SCHEMA = pa.schema([pa.field(name, pa.from_numpy_dtype(kind)) for name, kind in zip(Batch._fields, KINDS, strict=True)])
+OWN = re.compile(r"_\d{6,}\.hot")
 _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -64,7 +66,7 @@ def name_of(number: int) -> str:
 
 def number_of(name: str) -> int:
     """Return the number of a segment from its file name."""
-    return int(name[1:7])
+    return int(name[1:].partition(".")[0])
 
 
 def scan(name: str, data: bytes) -> Iterator[tuple[int, Entry, bytes]]:

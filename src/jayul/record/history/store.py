@@ -15,7 +15,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 
 from jayul.core.clock import monotonic
 from jayul.core.types import SECOND
@@ -23,7 +22,10 @@ from jayul.record.batch import Batch, Count, join
 from jayul.record.chain import Broken, pack
 from jayul.record.files import Files, Handle, OsFiles
 from jayul.record.history import hot
-from jayul.record.history.seal import newest_of, read_segment, seal, tidy
+from jayul.record.history.catalogue import Catalogue
+from jayul.record.history.seal import in_order, newest_of, read_segment, tidy
+from jayul.record.history.upkeep import Done, Policy, newest_sealed, work
+from jayul.record.sign import Signer
 
 GROUP_SECONDS = 0.2
 GROUP_VALUES = 500_000
@@ -31,6 +33,7 @@ SEGMENT_BYTES = 16 << 20
 VALUES = 1_000_000  # a Parquet file holds about so many, and at least SPAN
 MOST_VALUES = 8_000_000  # more than so many are not kept in hot segments, however short the time
 SPAN = 3600 * SECOND
+AGAIN_SECONDS = 30.0  # after a sealing that failed the next one waits so long
 MS = 1_000_000
 
 
@@ -48,7 +51,8 @@ class History:
 
     `names`: what the positions in batches stand for. `acknowledge(cursor)` is called when everything up to a cursor is on disk.
     `aside` seals in the background; without it `commit` does. `cursor`, `known_at`, `newest` (a table) say where an earlier start
-    stopped; `trouble` is the last error in words, empty when all is well. Raises Broken if a segment is not what was written.
+    stopped; `trouble` is what went wrong last, in words, empty when all is well. `policy`: what is merged and how long it is kept.
+    Raises Broken if a segment is not what was written.
     """
 
     def __init__(
@@ -62,26 +66,29 @@ class History:
         segment_bytes: int = SEGMENT_BYTES,
         values: int = VALUES,
         span: int = SPAN,
+        policy: Policy | None = None,
     ) -> None:
         self.files: Files = OsFiles(files) if isinstance(files, Path) else files
-        self.names, self.trouble = tuple(names), ""
+        self.names, self.policy = tuple(names), policy or Policy()
         self._acknowledge, self._aside, self._now = acknowledge, aside, now
         self._segment_bytes, self._values, self._span = segment_bytes, values, span
         self._pending: list[Batch] = []
-        self._counts: list[Count] = []
+        self._counts: dict[tuple[int, int, str], int] = {}
         self._waiting = -1  # the cursor of what is pending
         self._file: Handle | None = None
-        self._size, self._committed_at = 0, now() - GROUP_SECONDS
+        self._size, self._committed_at, self._seal_after = 0, now() - GROUP_SECONDS, float("-inf")
         self._dirty = False
+        self._not_written = self._not_sealed = ""
         self._full, self._open, self._sealing = _Hot([]), _Hot([]), _Hot([])  # segments that are over, in work, being sealed
-        self._job: Future[pa.Table] | None = None
+        self._job: Future[Done] | None = None
+        self._catalogue = Catalogue(self.files)
         self._recover()
 
     def _recover(self) -> None:
         """Clear away what a crash left half done, and read the segments that are not sealed."""
-        found = tidy(self.files)
+        found = tidy(self.files, self._catalogue)
         self.cursor, self.known_at, self._digest, self._next = found.cursor, found.known_at, found.digest, found.segment + 1
-        segments, names = [], sorted(name for name in self.files.names() if name.endswith(".hot"))
+        segments, names = [], sorted(name for name in self.files.names() if hot.OWN.fullmatch(name))
         for name in names:
             data = self.files.read(name)
             segment = read_segment(name, data)
@@ -102,8 +109,8 @@ class History:
             self._full.numbers.append(self._next)
             self._next += 1
         self.known_at = max(self.known_at, self._full.last)
-        self._sealed_newest = found.newest
-        self.newest = newest_of(segments, found.newest)
+        self._sealed_newest = newest_sealed(self.files)
+        self.newest = newest_of([in_order(segment) for segment in segments], self._sealed_newest)
 
     @staticmethod
     def _note(where: _Hot, batch: Batch) -> None:
@@ -111,18 +118,24 @@ class History:
             where.values += len(batch.tag)
             where.first, where.last = where.first or int(batch.known_at[0]), int(batch.known_at[-1])
 
-    def append(self, batch: Batch, counts: Sequence[Count] = (), *, known_at: int, cursor: int = -1) -> None:
-        """Take samples in, known at `known_at` (ns UTC), with what the ledger counted; `cursor`: how far the writer has come.
+    def append(self, batch: Batch, counts: Sequence[Count] = (), *, known_at: int | None = None, cursor: int = -1) -> None:
+        """Take samples in, with what the ledger counted; `cursor`: how far the writer has come.
+
+        All are known at `known_at` (ns UTC); without it each at its own time, which must not fall from one to the next.
 
         They are on disk when the cursor is acknowledged: at once if the last group is 200 ms old, else with the next one. Raises
         OSError (a full disk, for one): then they stay in memory, nothing is acknowledged, and the next `commit` tries again.
         """
-        self.known_at = max(-(-known_at // MS) * MS, self.known_at)
+        known = batch.known_at if known_at is None else np.full(len(batch.tag), known_at, dtype=np.int64)
+        known = np.maximum.accumulate(np.maximum(-(-known // MS) * MS, self.known_at))
         if len(batch.tag):
-            self._pending.append(batch._replace(known_at=np.full(len(batch.tag), self.known_at, dtype=np.int64)))
-        self._counts.extend(counts)
+            self._pending.append(batch._replace(known_at=known))
+            self.known_at = int(known[-1])
+        for tag, hour, what, n in counts:
+            self._counts[tag, hour, what] = self._counts.get((tag, hour, what), 0) + n
         self._waiting = max(cursor, self._waiting)
-        if self._now() - self._committed_at >= GROUP_SECONDS or self.pending >= GROUP_VALUES:
+        full = self.pending >= GROUP_VALUES and not self._not_written
+        if full or self._now() - self._committed_at >= GROUP_SECONDS:
             self.commit()
 
     @property
@@ -130,47 +143,57 @@ class History:
         """How many samples are not on disk yet."""
         return sum(len(batch.tag) for batch in self._pending)
 
+    @property
+    def waits(self) -> bool:
+        """Whether anything that was taken in is not acknowledged yet."""
+        return bool(self._pending or self._counts or self._waiting > self.cursor)
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong last and has not gone well since; empty when all is well."""
+        return self._not_written or self._not_sealed
+
     def commit(self) -> None:
         """Return when everything taken in is on disk, and acknowledge it. Raises OSError."""
         self._committed_at = self._now()
-        if self._pending or self._counts or self._waiting > self.cursor:
+        if self.waits:
             try:
                 self._write(join(self._pending))
             except OSError as error:
-                self.trouble = str(error)
+                self._not_written = f"{self.pending} samples wait to be written: {error}"
                 raise
-            self._pending, self._counts = [], []
-            self.cursor, self.trouble = max(self.cursor, self._waiting), ""
+            self._pending, self._counts = [], {}
+            self.cursor, self._not_written = max(self.cursor, self._waiting), ""
             self._acknowledge(self.cursor)
         if self._size >= self._segment_bytes:
             self._rotate()
-        if self._due():
+        if self._due() and self._now() >= self._seal_after:
             self.seal()
 
     def _write(self, batch: Batch) -> None:
         """Write one group as one record. After a failure the file is cut back to what was synced."""
         data, digest, fresh = b"", self._digest, self._file is None
-        if self._file is None:
-            self._file, self._size = self.files.append(hot.name_of(self._next)), 0
+        if fresh:
             data, digest = pack(digest, hot.encode(hot.Opening(self._next, self.names, digest)))
-        record, digest = pack(digest, hot.encode(hot.group(batch, self._counts, max(self.cursor, self._waiting))))
+        counts = [Count(*key, n) for key, n in self._counts.items()]
+        record, digest = pack(digest, hot.encode(hot.group(batch, counts, max(self.cursor, self._waiting))))
         data += record
-        if self._dirty:  # what a failed write or sync left behind is unknown
-            self._file.truncate(self._size)
-        self._dirty = True
+        file = self._file or self.files.append(hot.name_of(self._next))
         try:
-            self._file.write(data)
-            self._file.sync()
+            if file.size() if fresh else self._dirty:  # what a failed write or sync left behind is unknown
+                file.truncate(0 if fresh else self._size)
+            self._dirty = True
+            file.write(data)
+            file.sync()
             if fresh:
                 self.files.sync_folder()
         except OSError:
             if fresh:
-                self._file.close()
-                self._file = None
+                file.close()
             raise
         self._dirty = False
         if fresh:
-            self._open = _Hot([self._next])
+            self._file, self._size, self._open = file, 0, _Hot([self._next])
             self._next += 1
         self._digest, self._size = digest, self._size + len(data)
         self._note(self._open, batch)
@@ -194,12 +217,13 @@ class History:
         if not self._full.numbers:
             return
         self._sealing, self._full = self._full, _Hot([])
+        job = (self.files, self._catalogue, self._sealing.numbers, self._sealed_newest, self.policy, self.known_at)
         if self._aside:
-            self._job = self._aside.submit(seal, self.files, self._sealing.numbers, self._sealed_newest)
+            self._job = self._aside.submit(work, *job)
             return
         self._job = Future()
         try:
-            self._job.set_result(seal(self.files, self._sealing.numbers, self._sealed_newest))
+            self._job.set_result(work(*job))
         except (OSError, Broken) as error:
             self._job.set_exception(error)
         self._settle()
@@ -209,21 +233,36 @@ class History:
         if self._job is None:
             return
         try:
-            self._sealed_newest = self._job.result()
+            self._sealed_newest, self._not_sealed = self._job.result()
         except (OSError, Broken) as error:
-            self.trouble = str(error)
+            self._not_sealed, self._seal_after = str(error), self._now() + AGAIN_SECONDS
             self._full = _added(self._sealing, self._full)
         self._job = None
 
-    def close(self) -> None:
-        """Commit, seal everything, and let go. Raises OSError if the last samples could not be written; they are then lost."""
+    def close(self, signer: Signer | None = None) -> None:
+        """Commit, seal everything, have the run's key vouch for it, and let go.
+
+        Raises OSError if the last samples could not be written; they are then lost, and the message says how many.
+        """
         try:
             self.commit()
+        except OSError as error:
+            raise OSError(
+                error.errno, f"{self.pending} samples could not be written and are lost: {error.strerror or error}"
+            ) from error
         finally:
             self._settle()
             self.seal()
             self._settle()
             self._rotate()
+            if signer is not None:
+                self._sign(signer)
+
+    def _sign(self, signer: Signer) -> None:
+        try:
+            self._catalogue.sign(signer, self._next - 1, self._digest)
+        except OSError as error:
+            self._not_sealed = self._not_sealed or str(error)
 
 
 def _added(first: _Hot, then: _Hot) -> _Hot:

@@ -1,0 +1,1 @@
+"""Records as plants export them: what they hold, and batches of samples. Nothing is guessed silently."""
