@@ -199,6 +199,9 @@ def learned(card: Card) -> str:
     if not card.fits:
         return _("has not learned yet")
     parts = [_("{fits} fits, {rows} rows").format(fits=len(card.fits), rows=sum(fit.rows for fit in card.fits))]
+    if card.coverage is not None:
+        text = _("{share:.1f} % of the rows offered; digest {digest}")
+        parts.append(text.format(share=100 * card.coverage, digest=card.digest[:16]))
     found = card.measured
     if "mae" in found:
         text = _("mean absolute error {mae} {unit} over {rows} unseen; {peer}: {naive}; ratio {ratio}")

@@ -6,10 +6,12 @@ A model that learns also has `card(state) -> Card`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
+import numpy as np
 
 from jayul.core.expr import ExprError, duration
 from jayul.core.types import TagTable
@@ -40,12 +42,17 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 class Fitted(msgspec.Struct, frozen=True):
-    """One fit: from and to (ns) of the data that it saw, rows, and the regime that it belongs to (values by tag; empty: any)."""
+    """One fit: from and to (ns) of the data that it saw, rows, and the regime that it belongs to (values by tag; empty: any).
+
+    `digest` is that of the rows (`digest_of`); `coverage` the share of the rows offered that could be used.
+    """
 
     begin: int
     end: int
     rows: int
     regime: dict[str, float] = {}
+    digest: str = ""
+    coverage: float | None = None
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -54,7 +61,7 @@ class Card(msgspec.Struct, frozen=True):
     `measured` holds figures by name: `mae` (in `unit`, that of the target), `mae-naive` (of the peer that `peer` names), `ratio` of
     the two, `inside` (share of values within the interval), `nominal` (the share it aims at), `alarms` (share of ticks that rang),
     `rows` (how many were judged).
-    A figure that was not measured is not there.
+    A figure that was not measured is not there. `digest` and `coverage` are those of all fits (`together`).
     """
 
     kind: str
@@ -64,6 +71,8 @@ class Card(msgspec.Struct, frozen=True):
     measured: dict[str, float] = {}
     peer: str = ""
     unit: str = "1"
+    digest: str = ""
+    coverage: float | None = None
 
 
 @runtime_checkable
@@ -71,6 +80,21 @@ class Carded(Protocol):
     """A model that can say what it learned."""
 
     def card(self, state: Any) -> Card: ...
+
+
+def digest_of(names: Sequence[str], rows: np.ndarray) -> str:
+    """Return the SHA-256 (hexadecimal) of a training matrix [rows, names]: names, shape, and values as little-endian float64."""
+    values = np.ascontiguousarray(np.where(np.isnan(rows), np.nan, rows), dtype="<f8")
+    return hashlib.sha256(msgspec.msgpack.encode((tuple(names), values.shape)) + values.tobytes()).hexdigest()
+
+
+def together(fits: Sequence[Fitted]) -> tuple[str, float | None]:
+    """Return digest and coverage of all fits together; of one fit its own."""
+    if len(fits) < 2:
+        return (fits[0].digest, fits[0].coverage) if fits else ("", None)
+    offered = sum(fit.rows / (fit.coverage or 1.0) for fit in fits)
+    digest = hashlib.sha256("".join(fit.digest for fit in fits).encode()).hexdigest()
+    return digest, sum(fit.rows for fit in fits) / offered
 
 
 def span(text: str) -> int:

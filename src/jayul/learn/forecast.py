@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from jayul.core.types import Frame, Reading, Tag
-from jayul.learn import Card, Fitted, Setting, known, span
+from jayul.learn import Card, Fitted, Setting, digest_of, known, span, together
 
 CYCLES, REPEATS, SHORT = 3, 4, 4  # harmonics by season, repeats of the longest season, samples of the short mean
 ROUNDS, CALM = 15, 0.01  # of reweighting; errors below CALM standard deviations weigh alike
@@ -205,7 +205,9 @@ class Forecast:
         z = (x - mean) / scale
         weights = np.array([_quantile(z, target, q, self._config.ridge) for q in self._quantiles])
         times = at - (len(y) - 1 - due[good][[0, -1]]) * self._step
-        return Fit(mean, scale, weights, Fitted(int(times[0]), int(times[1]), len(target)))
+        digest = digest_of((self._config.target,), y[:, None])  # all that features could look back to; NaN where there is a gap
+        about = Fitted(int(times[0]), int(times[1]), len(target), {}, digest, len(target) / len(due))
+        return Fit(mean, scale, weights, about)
 
     def _predict(self, memory: Memory, y: np.ndarray, at: int) -> list[float]:
         if memory.fit is None or len(y) < self._past + 1:
@@ -230,7 +232,7 @@ class Forecast:
             }
             measured |= {"ratio": mae / min(naive)} if min(naive) else {}
         fits, names = (memory.fit.seen,) if memory.fit else (), tuple(tag.name for tag in self.tags)
-        return Card("forecast", self.needs, names, fits, measured, "seasonal naive", self.tags[0].unit)
+        return Card("forecast", self.needs, names, fits, measured, "seasonal naive", self.tags[0].unit, *together(fits))
 
 
 def _quantile(z: np.ndarray, y: np.ndarray, q: float, ridge: float) -> np.ndarray:

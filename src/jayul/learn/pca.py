@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from jayul.core.types import Frame, Reading, Tag
-from jayul.learn import Card, Fitted, Setting, known, span
+from jayul.learn import Card, Fitted, Setting, digest_of, known, span, together
 
 TOP = 3
 LEAST = 10  # rows, and at least twice the tags, below which nothing is fitted, whatever the time
@@ -68,12 +68,13 @@ class Fit(msgspec.Struct, frozen=True):
 class Memory(msgspec.Struct, frozen=True):
     """Where the set-points stand and since when; what was collected of this stay, what is fitted; ticks in a row beyond a limit.
 
-    `watched` and `alarmed` count ticks since the first fit.
+    `missed`: ticks of this stay with an input that was not fresh. `watched` and `alarmed` count ticks since the first fit.
     """
 
     key: tuple[float, ...] | None = None
     since: int = 0
     rows: tuple[np.ndarray, ...] = ()
+    missed: int = 0
     fits: dict[tuple[float, ...], Fit] = {}
     beyond: int = 0
     within: int = 0
@@ -114,10 +115,11 @@ class Pca:
         """Return T2 and SPE over their limits, alarm, regime and contributions; nothing while an input is not fresh."""
         memory: Memory = state
         if not all(map(frame.fresh, self.needs)):
-            return msgspec.structs.replace(memory, beyond=0), ()
+            missed = memory.missed + (memory.key is not None and frame.at - memory.since >= self._settle)
+            return msgspec.structs.replace(memory, beyond=0, missed=missed), ()
         key = tuple(round(frame[tag], 6) for tag in self._config.regime)
         if key != memory.key:
-            memory = msgspec.structs.replace(memory, key=key, since=frame.at, beyond=0, rings=False, rows=())
+            memory = msgspec.structs.replace(memory, key=key, since=frame.at, beyond=0, rings=False, rows=(), missed=0)
         if frame.at - memory.since < self._settle:
             return memory, self._say(regime=0)
         row = np.array([frame[tag] for tag in self._config.tags])
@@ -139,14 +141,16 @@ class Pca:
             return msgspec.structs.replace(memory, rows=rows)
         begin = memory.since + self._settle
         regime = dict(zip(self._config.regime, key, strict=True))
-        fit = self._fit(np.array(rows), share, Fitted(begin, begin + self._train, int(len(rows) * share), regime))
+        matrix, count = np.array(rows), int(len(rows) * share)
+        digest, coverage = digest_of(self._config.tags, matrix[:count]), len(rows) / (len(rows) + memory.missed)
+        fit = self._fit(matrix, share, Fitted(begin, begin + self._train, count, regime, digest, coverage))
         return msgspec.structs.replace(memory, rows=(), fits={**memory.fits, key: fit})
 
     def card(self, state: Any) -> Card:
         """Return the fit of each regime and the share of watched ticks that rang; the truth about them is not known."""
         measured = {"rows": float(state.watched), "alarms": state.alarmed / state.watched} if state.watched else {}
         fits = tuple(fit.seen for fit in state.fits.values())
-        return Card("pca", self.needs, tuple(tag.name for tag in self.tags), fits, measured)
+        return Card("pca", self.needs, tuple(tag.name for tag in self.tags), fits, measured, "", "1", *together(fits))
 
     def _fit(self, rows: np.ndarray, share: float, about: Fitted) -> Fit:
         seen, unseen = rows[: int(len(rows) * share)], rows[int(len(rows) * share) :]

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from jayul.core.types import Frame, Reading, Tag
-from jayul.learn import Card, Fitted, Setting, known, span
+from jayul.learn import Card, Fitted, Setting, digest_of, known, span, together
 
 LEAST = 10  # rows of `test`, and of `train` at least twice the tags, below which nothing is fitted, whatever the time
 MARGIN = 0.1  # of the range seen, on either side, that still counts as seen
@@ -62,11 +62,12 @@ class Fit(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """What was collected (time, inputs [n] and target) until there is a fit."""
+    """What was collected (time, inputs [n] and target) until there is a fit; `missed`: ticks since the first that could not be."""
 
     at: tuple[int, ...] = ()
     rows: tuple[np.ndarray, ...] = ()
     fit: Fit | None = None
+    missed: int = 0
 
 
 class Softsensor:
@@ -92,26 +93,30 @@ class Softsensor:
         """Return the estimate; nothing before there is a fit, or while an input is not fresh."""
         memory: Memory = state
         if not all(map(frame.fresh, self._config.tags)):
-            return memory, ()
+            return self._miss(memory), ()
         row = np.array([frame[tag] for tag in self._config.tags])
         if memory.fit is None:
-            return (self._collect(memory, row, frame) if frame.fresh(self._config.target) else memory), ()
+            return (self._collect(memory, row, frame) if frame.fresh(self._config.target) else self._miss(memory)), ()
         fit = memory.fit
         value, trusted = float(fit.offset + row @ fit.weights), bool(np.all((row >= fit.low) & (row <= fit.high)))
         said = {"value": value, "low": value - fit.reach, "high": value + fit.reach, "trusted": float(trusted)}
         return memory, [Reading(f"{self._name}.{name}", number) for name, number in said.items()]
 
+    def _miss(self, memory: Memory) -> Memory:
+        counts = memory.fit is None and bool(memory.at)
+        return msgspec.structs.replace(memory, missed=memory.missed + 1) if counts else memory
+
     def _collect(self, memory: Memory, row: np.ndarray, frame: Frame) -> Memory:
         at, rows = (*memory.at, frame.at), (*memory.rows, np.append(row, frame[self._config.target]))
         count = sum(time < at[0] + self._train for time in at) if frame.at - at[0] >= self._train + self._test else 0
         if count < max(LEAST, 2 * len(row)) or len(rows) - count < LEAST:
-            return Memory(at, rows)
-        return Memory(fit=self._fit(np.array(at), np.array(rows)))
+            return Memory(at, rows, missed=memory.missed)
+        return Memory(fit=self._fit(np.array(at), np.array(rows), memory.missed))
 
-    def _fit(self, at: np.ndarray, rows: np.ndarray) -> Fit:
+    def _fit(self, at: np.ndarray, rows: np.ndarray, missed: int) -> Fit:
         count = int(np.searchsorted(at, at[0] + self._train))
-        seen, unseen = rows[:count], rows[count:]
-        x, y = seen[:, :-1], seen[:, -1]
+        train, unseen = rows[:count], rows[count:]
+        x, y = train[:, :-1], train[:, -1]
         mean, scale = x.mean(axis=0), x.std(axis=0)
         scale = np.where(scale > 1e-9 * np.maximum(1.0, np.abs(mean)), scale, np.inf)  # what never moved says nothing
         z = (x - mean) / scale
@@ -124,7 +129,12 @@ class Softsensor:
         measured |= {"ratio": measured["mae"] / naive} if naive else {}
         return Fit(
             x.min(axis=0) - margin, x.max(axis=0) + margin, weights, offset,
-            float(np.sort(errors)[rank - 1]), Fitted(int(at[0]), int(at[count - 1]), count), measured,
+            float(np.sort(errors)[rank - 1]),
+            Fitted(
+                int(at[0]), int(at[count - 1]), count, {}, digest_of((*self._config.tags, self._config.target), train),
+                len(rows) / (len(rows) + missed),
+            ),
+            measured,
         )  # fmt: skip
 
     def card(self, state: Any) -> Card:
@@ -132,4 +142,4 @@ class Softsensor:
         fit = state.fit
         names = tuple(tag.name for tag in self.tags)
         fits, measured = ((fit.seen,), fit.measured) if fit else ((), {})
-        return Card("softsensor", self.needs, names, fits, measured, "mean", self.tags[0].unit)
+        return Card("softsensor", self.needs, names, fits, measured, "mean", self.tags[0].unit, *together(fits))

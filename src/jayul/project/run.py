@@ -36,6 +36,7 @@ from jayul.project.monitor import ProofMonitor
 from jayul.project.problem import N_, ManifestError, Problem
 from jayul.project.said import template_of
 from jayul.project.summary import Summary, Tally
+from jayul.project.tags import write_tags
 from jayul.project.wire import Recorded, Wired, replay_line, wire
 from jayul.prove.plan import Plan
 from jayul.record.files import Files, OsFiles, write_whole
@@ -234,6 +235,8 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
         wired.line.period,
     )
     sealing = ThreadPoolExecutor(1)
+    if options.history:
+        write_tags(out, wired.line.table.tags)
     contract, policy = contract_of(wired.manifest, wired.line.table.names), kept.policy(wired.manifest)
     keeper = Keeper(out / "history", wired.line.table, wired.plant, contract, sealing, policy) if options.history else None
     aside = ThreadPoolExecutor(1) if isinstance(wired.plant, Linked) else None

@@ -102,6 +102,15 @@ class Reader:
 
         return seal.summed(self._settled(read))
 
+    def parts(self) -> tuple[list[str], pa.Table]:
+        """Return the names of the Parquet files that count, in order, and every version that is not in one yet (SAMPLES)."""
+
+        def read() -> tuple[list[str], pa.Table]:
+            hot = [Part(segment.names, segment.batch) for segment in self._folder.segments()]
+            return [f"{stem}.parquet" for stem in self._folder.stems], _table(together(hot, versions=True))
+
+        return self._settled(read)
+
     def _settled(self, read: Callable[[], T]) -> T:
         """Read again if the writer sealed or compacted in the middle of it."""
         before = _lasting(self._folder.look())

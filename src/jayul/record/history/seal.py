@@ -179,6 +179,8 @@ def place(files: Files, catalogue: Catalogue, made: Made) -> None:
     source = (int(batch.source_at.min()), int(batch.source_at.max())) if len(batch.tag) else (0, 0)
     latest = max([known[1], *(entry.known_last for entry in catalogue.listed.sealed.values())])
     about = {"before": made.before.hex(), "after": made.after.hex(), "cursor": str(made.cursor), "known_at": str(latest)}
+    again = (batch.tag[1:] == batch.tag[:-1]) & (batch.source_at[1:] == batch.source_at[:-1])
+    about["late"] = str(len(made.late.tag) + int(again.sum()))  # 0: no row stands twice, here or in an earlier file
     contents = {
         f"_{stem}.ledger": parquet(made.counts),
         f"_{stem}.pyramid": pyramid.write(pyramid.tables(batch, names, made.late, wholes)),
