@@ -42,7 +42,7 @@ def spoken() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("command", "word"), list(spoken()))
 def test_every_command_and_option_stands_in_the_reference(command: str, word: str) -> None:
-    text = (REFERENCE / "cli.md").read_text(encoding="utf-8")
+    text = "".join((REFERENCE / page).read_text(encoding="utf-8") for page in ("cli.md", "cli-records.md"))
     head, *parts = re.split(r"^## `jayul (?=\w+)", text, flags=re.M)
     sections = {re.match(r"\w+", part)[0]: "jayul " + part for part in parts}  # type: ignore[index]
     assert re.search(re.escape(word) + r"\b", sections[command] if command else head), f"{command or 'jayul'} lacks {word}"
