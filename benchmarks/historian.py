@@ -14,8 +14,9 @@ ratio_ingest_victoriametrics: our durable values/s over those of its best format
 bytes_per_value: files of a closed history, with source time, status, known-at and ledger; of the peers after they have merged all
 and stopped, with source time.
 query_ms, downsample_ms: p50 and p99 of 200 tags, each asked once of all in turn, after others were: all 10,000 points, and min,
-max, mean of 100 buckets. Ours in process; `query_ms_loopback` from another process, Arrow over TCP. The peers over HTTP with
-decoding; `server_...`: what VictoriaMetrics itself says it took. lost_after_kill: acknowledged values that are not there after
+max, mean of buckets of 2 minutes, of which we keep summaries. downsample_odd_ms: of 100 s, of which nobody does. Ours in process;
+`..._loopback` from another process, Arrow over TCP. The peers over HTTP with decoding; `server_...`: what VictoriaMetrics itself
+says it took. lost_after_kill: acknowledged values that are not there after
 kill -9, and doubled ones.
 """
 
@@ -39,7 +40,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from historian_data import BEGIN, SECOND, Feed, arrow, buckets, data_folder, jittered, percentiles, size_of, synthetic, tep
+from historian_data import ODD, ROUND, Feed, arrow, buckets, data_folder, jittered, percentiles, size_of, synthetic, tep
 from historian_ours import Client, ingest, killed, points, process, shrunk
 from historian_peers import InfluxDb, Peer, VictoriaMetrics, running
 from historian_year import year
@@ -135,10 +136,10 @@ Ask = Callable[[int], np.ndarray]
 
 
 class Askers(NamedTuple):
-    """How to ask one of them: for all points of a tag, for its buckets, and for other things beside."""
+    """How to ask one of them: for all points of a tag, for its buckets of a width, and for other things beside."""
 
     points: Ask
-    buckets: Ask
+    buckets: Callable[[int, int], np.ndarray]  # tag, width in s
     more: dict[str, Ask]
 
 
@@ -156,8 +157,10 @@ def queries(work: Path, feed: Feed, count: int, seed: int) -> dict[str, Row]:
             if peer.there():
                 found[peer.name] = stack.enter_context(open_peer(peer(folder / peer.name), feed, seconds, rows))
         for name, how in found.items():
-            check(name, feed, how.points(tags[0]), how.buckets(tags[0]), tags[0])
-            asks |= {(name, "query_ms"): how.points, (name, "downsample_ms"): how.buckets}
+            check(name, feed, how, tags[0])
+            asks[name, "query_ms"] = how.points
+            asks[name, "downsample_ms"] = lambda tag, how=how: how.buckets(tag, ROUND)
+            asks[name, "downsample_odd_ms"] = lambda tag, how=how: how.buckets(tag, ODD)
             asks |= {(name, key): ask for key, ask in how.more.items()}
         for (name, key), times in timed(asks, tags, warm).items():
             rows[name][key] = percentiles(times)
@@ -188,17 +191,18 @@ def open_ours(folder: Path, feed: Feed, tag: int, rows: dict[str, Row]) -> Itera
     reader = Reader(folder)
     points(reader, names[tag])
     row["first_query_ms"] = round(1e3 * (time.perf_counter() - begun), 2)
-    row["downsample_by"] = "Reader.downsample" if hasattr(reader, "downsample") else "numpy over Reader.samples"
     rows["jayul"] = row
     with process("serve", str(folder)) as (_, port):
         client = Client(port)
         more: dict[str, Ask] = {
             "query_ms_loopback": lambda tag: client.ask(what="points", tag=names[tag])["value"].to_numpy(),
-            "downsample_ms_loopback": lambda tag: matrix(client.ask(what="shrunk", tag=names[tag], seconds=seconds)),
+            "downsample_ms_loopback": lambda tag: matrix(
+                client.ask(what="shrunk", tag=names[tag], seconds=seconds, width=ROUND)
+            ),
         }
         yield Askers(
             lambda tag: points(reader, names[tag])["value"].to_numpy(),
-            lambda tag: matrix(shrunk(reader, names[tag], seconds)), more,
+            lambda tag, width: matrix(shrunk(reader, names[tag], seconds, width)), more,
         )  # fmt: skip
         client.close()
 
@@ -214,8 +218,10 @@ def open_peer(peer: Peer, feed: Feed, seconds: int, rows: dict[str, Row]) -> Ite
         if isinstance(peer, VictoriaMetrics):
             more["query_range_ms"] = lambda tag: peer.points_range(tag, seconds)
             row["server_query_ms"] = inside(peer, "/api/v1/export", lambda tag: peer.points(tag, seconds), feed.tags)
-            row["server_downsample_ms"] = inside(peer, "/api/v1/query_range", lambda tag: peer.shrunk(tag, seconds), feed.tags)
-        yield Askers(lambda tag: peer.points(tag, seconds), lambda tag: peer.shrunk(tag, seconds), more)
+            row["server_downsample_ms"] = inside(
+                peer, "/api/v1/query_range", lambda tag: peer.shrunk(tag, seconds, ROUND), feed.tags
+            )
+        yield Askers(lambda tag: peer.points(tag, seconds), lambda tag, width: peer.shrunk(tag, seconds, width), more)
 
 
 def inside(peer: VictoriaMetrics, path: str, ask: Ask, tags: int) -> float:
@@ -234,13 +240,15 @@ def matrix(table: Any) -> np.ndarray:
     return np.column_stack([table[name].to_numpy() for name in ("min", "max", "mean")])
 
 
-def check(name: str, feed: Feed, values: np.ndarray, small: np.ndarray, tag: int) -> None:
+def check(name: str, feed: Feed, how: Askers, tag: int) -> None:
     """Stop if an answer is not what was fed."""
-    width = len(feed.values) * SECOND // 100
-    if not np.array_equal(values, feed.values[:, tag]):
+    values = feed.values[:, tag]
+    if not np.array_equal(how.points(tag), values):
         raise SystemExit(f"{name}: the points of a tag are not what was fed")
-    if not np.allclose(small, buckets(feed.at, feed.values[:, tag], BEGIN, width, 100), rtol=1e-12, atol=1e-9):
-        raise SystemExit(f"{name}: the buckets of a tag are not those of what was fed")
+    for width in (ROUND, ODD):
+        right = buckets(feed.at, values, len(values), width)
+        if (found := how.buckets(tag, width)).shape != right.shape or not np.allclose(found, right, rtol=1e-12, atol=1e-9):
+            raise SystemExit(f"{name}: the buckets of {width} s are not those of what was fed")
 
 
 # what a kill loses -----------------------------------------------------------------------------------------------------
@@ -332,9 +340,9 @@ def summed(speed: dict[str, Row], asked: dict[str, Row], small: dict[str, Row], 
         "values_per_s_victoriametrics": best["VictoriaMetrics"],
         "values_per_s_influxdb": best["InfluxDB"],
     }
-    for key in ("bytes_per_value", "query_ms", "downsample_ms"):
+    for key in ("bytes_per_value", "query_ms", "downsample_ms", "downsample_odd_ms"):
         result |= {key: asked["jayul"][key], f"{key}_victoriametrics": victoria.get(key), f"{key}_influxdb": influx.get(key)}
-    for key in ("query_ms_loopback", "downsample_ms_loopback", "first_query_ms", "downsample_by"):
+    for key in ("query_ms_loopback", "downsample_ms_loopback", "first_query_ms"):
         result[key] = asked["jayul"][key]
     for key in ("query_range_ms", "server_query_ms", "server_downsample_ms"):
         result[f"{key}_victoriametrics"] = victoria.get(key)

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 SECOND = 1_000_000_000
 BEGIN = 1_700_000_000 * SECOND
+ROUND, ODD = 120, 100  # s, widths of buckets: one of which summaries are kept, and one that must be made of samples
 FIELDS = 50  # of a line of line protocol
 VALUES = 100_000  # of a batch, about
 
@@ -122,9 +123,16 @@ def rows(feed: Feed) -> bytes:
     return "\n".join(found).encode()
 
 
-def buckets(at: np.ndarray, values: np.ndarray, begin: int, width: int, count: int) -> np.ndarray:
-    """Return min, max and mean of `count` buckets of `width` ns (rows: buckets); no bucket may be empty."""
-    edges = np.searchsorted(at, begin + width * np.arange(count))
+def grid(seconds: int, width: int) -> tuple[int, int]:
+    """Return where the first bucket of `width` s begins (s, a multiple of it), and how many cover `seconds` from BEGIN."""
+    first = BEGIN // SECOND // width * width
+    return first, -(-(BEGIN // SECOND + seconds - first) // width)
+
+
+def buckets(at: np.ndarray, values: np.ndarray, seconds: int, width: int) -> np.ndarray:
+    """Return min, max and mean of buckets of `width` s (rows: buckets); no bucket may be empty."""
+    first, count = grid(seconds, width)
+    edges = np.searchsorted(at, (first + width * np.arange(count)) * SECOND)
     ends = np.append(edges[1:], len(at))
     mean = np.add.reduceat(values, edges) / (ends - edges)
     return np.column_stack([np.minimum.reduceat(values, edges), np.maximum.reduceat(values, edges), mean])

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from historian_data import BEGIN, SECOND, Feed, arrow, buckets
+from historian_data import SECOND, Feed, arrow, grid
 from jayul.record.batch import Batch, Count
 from jayul.record.history import History, Reader
 
@@ -113,7 +113,9 @@ def serve(folder: Path) -> None:
                 length, _ = HEAD.unpack(exactly(peer, HEAD.size))
                 asked = json.loads(exactly(peer, length))
                 whole = asked["what"] == "points"
-                table = points(reader, asked["tag"]) if whole else shrunk(reader, asked["tag"], asked["seconds"])
+                table = (
+                    points(reader, asked["tag"]) if whole else shrunk(reader, asked["tag"], asked["seconds"], asked["width"])
+                )
                 sink = pa.BufferOutputStream()
                 with pa.ipc.new_stream(sink, table.schema) as stream:
                     stream.write_table(table)
@@ -130,14 +132,11 @@ def points(reader: Reader, tag: str) -> pa.Table:
     return reader.samples([tag])
 
 
-def shrunk(reader: Reader, tag: str, seconds: int) -> pa.Table:
-    """Return min, max and mean of 100 buckets of a tag."""
-    width, end = seconds * SECOND // 100, BEGIN + seconds * SECOND
-    if hasattr(reader, "downsample"):
-        return reader.downsample([tag], BEGIN, end, step=width).select(["min", "max", "mean"])
-    table = reader.samples([tag], BEGIN, end)
-    found = buckets(table["source_at"].cast(pa.int64()).to_numpy(), table["value"].to_numpy(), BEGIN, width, 100)
-    return pa.table({"min": found[:, 0], "max": found[:, 1], "mean": found[:, 2]})
+def shrunk(reader: Reader, tag: str, seconds: int, width: int) -> pa.Table:
+    """Return min, max and mean of buckets of `width` s of a tag."""
+    first, count = grid(seconds, width)
+    begin, step = first * SECOND, width * SECOND
+    return reader.downsample([tag], begin, begin + count * step, step=step).select(["min", "max", "mean"])
 
 
 class Client:

@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 import msgspec
 import numpy as np
 
-from historian_data import BEGIN, SECOND, Feed, lines, rows, series, size_of
+from historian_data import BEGIN, SECOND, Feed, grid, lines, rows, series, size_of
 
 LONG = 120  # seconds that a peer may take to start, to merge or to compact
 
@@ -202,8 +202,8 @@ class Peer:
         """Return all values of a tag."""
         raise NotImplementedError
 
-    def shrunk(self, tag: int, seconds: int) -> np.ndarray:
-        """Return min, max, mean of 100 buckets of a tag (rows: buckets)."""
+    def shrunk(self, tag: int, seconds: int, width: int) -> np.ndarray:
+        """Return min, max, mean of buckets of `width` s of a tag (rows: buckets)."""
         raise NotImplementedError
 
 
@@ -262,10 +262,10 @@ class VictoriaMetrics(Peer):
         found = self._range(_selector(tag), begin, begin + seconds - 1, 1)
         return np.array(found.data.result[0].values, dtype=float)[:, 1]
 
-    def shrunk(self, tag: int, seconds: int) -> np.ndarray:
-        width = seconds // 100
-        begin = BEGIN // SECOND - 1  # a window is (t - width, t]
-        found = self._range(f"rollup({_selector(tag)}[{width}s])", begin + width, begin + seconds, width)
+    def shrunk(self, tag: int, seconds: int, width: int) -> np.ndarray:
+        first, count = grid(seconds, width)
+        begin = first - 1  # a window is (t - width, t]
+        found = self._range(f"rollup({_selector(tag)}[{width}s])", begin + width, begin + count * width, width)
         columns = {row.metric["rollup"]: np.array(row.values, dtype=float)[:, 1] for row in found.data.result}
         return np.column_stack([columns["min"], columns["max"], columns["avg"]])
 
@@ -332,12 +332,11 @@ class InfluxDb(Peer):
         query = f"SELECT {field} FROM m WHERE g = '{group}' AND time >= {BEGIN} AND time < {end}"
         return np.array(self._rows(query), dtype=float)[:, 1]
 
-    def shrunk(self, tag: int, seconds: int) -> np.ndarray:
-        (group, field), width = series(tag), seconds // 100
-        offset = BEGIN // SECOND % width
+    def shrunk(self, tag: int, seconds: int, width: int) -> np.ndarray:
+        group, field = series(tag)
         query = (
             f"SELECT min({field}), max({field}), mean({field}) FROM m WHERE g = '{group}' AND time >= {BEGIN} "
-            f"AND time < {BEGIN + seconds * SECOND} GROUP BY time({width}s, {offset}s)"
+            f"AND time < {BEGIN + seconds * SECOND} GROUP BY time({width}s)"
         )
         return np.array(self._rows(query), dtype=float)[:, 1:]
 

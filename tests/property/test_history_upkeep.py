@@ -98,7 +98,7 @@ def test_summaries_equal_those_from_the_samples_themselves(script, few, data, tm
     history, kept = play(folder, script, Policy(small=400, most=900, few=few))
     reader = Reader(folder)
     for _ in range(3):
-        step = data.draw(st.sampled_from([7, 60, 120, 300, 3600, 86_400])) * SECOND
+        step = data.draw(st.sampled_from([7, 60, 120, 600, 1800, 3600, 86_400])) * SECOND
         tags = data.draw(st.lists(st.sampled_from(NAMES), max_size=3))
         start = START + data.draw(st.integers(-3000, 16_000)) * SECOND
         end = start + data.draw(st.integers(0, 30_000)) * SECOND

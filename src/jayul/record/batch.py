@@ -71,3 +71,11 @@ def falls(tag: np.ndarray, at: np.ndarray) -> bool:
     """Say whether rows are not sorted by tag and time."""
     back = (tag[1:] < tag[:-1]) | ((tag[1:] == tag[:-1]) & (at[1:] < at[:-1]))
     return bool(back.any())
+
+
+def rises(tag: np.ndarray, at: np.ndarray) -> bool:
+    """Say whether rows are sorted by tag and time, and no two are of one tag and time."""
+    later = at[1:] > at[:-1]
+    return bool(later.all() and (tag[1:] >= tag[:-1]).all()) or bool(
+        ((tag[1:] > tag[:-1]) | ((tag[1:] == tag[:-1]) & later)).all()
+    )

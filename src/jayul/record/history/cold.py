@@ -28,7 +28,7 @@ from jayul.record.batch import Batch, begins, falls
 
 MOST_DECIMALS = 9
 LOOKED_AT = 256  # values of a tag, to find its decimals
-ROWS = 16_384  # of a row group, at least: whole tags, or parts of one
+ROWS, MOST_ROWS = 4096, 65_536  # of a row group: whole tags, at least ROWS; parts of one that has MOST_ROWS
 MS = 1_000_000
 OWN = re.compile(r"\d{6,}-\d{6,}\.parquet")
 BESIDE = re.compile(r"_\d{6,}-\d{6,}\.(ledger|pyramid|newest)")
@@ -44,6 +44,7 @@ SCHEMA = pa.schema(
         ("known_at", pa.timestamp("ms", "UTC")),
     ]
 )
+BOUNDED = ["tag", "source_at", "decimals", "status", "known_at"]  # whose least and largest a row group has
 PACKED = dict.fromkeys(("source_at", "mantissa", "known_at"), "DELTA_BINARY_PACKED") | {"value": "BYTE_STREAM_SPLIT"}
 
 
@@ -123,7 +124,7 @@ def write(table: pa.Table, about: Mapping[str, str]) -> bytes:
     schema = SCHEMA.with_metadata({f"jayul.{key}": text for key, text in about.items()})
     with pq.ParquetWriter(
         sink, schema, compression="zstd", use_dictionary=["tag", "decimals", "status"], column_encoding=PACKED,
-        write_page_checksum=True,
+        write_page_checksum=True, write_statistics=BOUNDED,
     ) as writer:  # fmt: skip
         tag = table["tag"].chunk(0) if table.num_rows else None
         for a, b in _row_groups(table):
@@ -144,8 +145,8 @@ def _row_groups(table: pa.Table) -> list[tuple[int, int]]:
     ends = [*(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
     cuts = [0]
     for end in ends:
-        while end - cuts[-1] >= 4 * ROWS:
-            cuts.append(cuts[-1] + 2 * ROWS)
+        while end - cuts[-1] >= MOST_ROWS:
+            cuts.append(cuts[-1] + MOST_ROWS // 2)
         if end - cuts[-1] >= ROWS:
             cuts.append(end)
     if cuts[-1] < len(codes):

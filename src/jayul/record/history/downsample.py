@@ -20,7 +20,7 @@ from jayul.record.history import pyramid
 from jayul.record.history.folder import ALWAYS, Folder, Part, Wanted, together
 from jayul.record.history.pyramid import Buckets, Late
 
-ROUND = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)  # s
+ROUND = (1, 2, 5, 10, 15, 30, 60, 120, 240, 600, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)  # s
 SUMMARIES = pa.schema(
     [
         ("tag", pa.dictionary(pa.int32(), pa.string())),
@@ -82,7 +82,7 @@ def _fine(least: int) -> int:
 
 def _raw(folder: Folder, stems: Sequence[str], wanted: Wanted) -> list[Part]:
     """Return samples of these files and of the segments that are not in Parquet."""
-    parts = [folder.rows(stem, wanted) for stem in stems if wanted.meets(folder.extent(stem))]
+    parts = folder.all_rows(stems, wanted, known=False)
     return [*parts, *(wanted.of(Part(segment.names, segment.batch)) for segment in folder.segments())]
 
 
@@ -112,7 +112,8 @@ def _has(folder: Folder, stem: str, wanted: Wanted, level: int) -> bool:
 def _at_level(folder: Folder, wanted: Wanted, level: int) -> tuple[list[str], Buckets]:
     """Return buckets of a level; several may be of one tag and time, from several files."""
     sources = _sources(folder, wanted, level)
-    parts = {stem: [folder.rows(stem, wanted)] for stem in sources.plain}
+    plain = folder.all_rows(sources.plain, wanted, known=False)
+    parts = {stem: [part] for stem, part in zip(sources.plain, plain, strict=True)}
     fresh = [wanted.of(Part(segment.names, segment.batch)) for segment in folder.segments()]
     names = _names(folder, sources, [*(part for some in parts.values() for part in some), *fresh], wanted, level)
     index = {name: i for i, name in enumerate(names)}
@@ -125,11 +126,9 @@ def _at_level(folder: Folder, wanted: Wanted, level: int) -> tuple[list[str], Bu
     kept, batch = together([*(part for stem in folder.stems for part in parts.get(stem, [])), *fresh], versions=False)
     found = [pyramid.of_samples(batch._replace(tag=_moved(kept, index)[batch.tag]) if kept else batch, level)]
     for stem in [*sources.gone, *sources.summed]:
-        buckets, bound = _buckets(folder, stem, level, index), wanted if stem in sources.gone else inner
-        inside = (buckets.at >= bound.low) & (buckets.at < bound.high)
-        if stem not in sources.gone:
-            inside &= ~marks.hold(buckets.tag, buckets.at)
-        found.append(buckets if inside.all() else buckets.take(inside))
+        buckets = _buckets(folder, stem, level, index, wanted if stem in sources.gone else inner)
+        right = np.ones(len(buckets.tag), dtype=bool) if stem in sources.gone else ~marks.hold(buckets.tag, buckets.at)
+        found.append(buckets if right.all() else buckets.take(right))
     return names, Buckets(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
 
 
@@ -146,15 +145,19 @@ def _moved(names: Sequence[str], index: dict[str, int]) -> np.ndarray:
     return np.array([index.get(name, -1) for name in names], dtype=np.int32)
 
 
-def _buckets(folder: Folder, stem: str, level: int, index: dict[str, int]) -> Buckets:
-    """Return the buckets of a file's level, of the tags that are asked for."""
+def _buckets(folder: Folder, stem: str, level: int, index: dict[str, int], bound: Wanted) -> Buckets:
+    """Return the buckets of a file's level, of the tags and within the time that are asked for."""
     opened = folder.summary(stem)
     assert opened is not None
     buckets, names = opened.level(level // SECOND)
-    if not len(buckets.tag):
-        return buckets
-    buckets = buckets._replace(tag=_moved(names, index)[buckets.tag])
-    return buckets if (buckets.tag >= 0).all() else buckets.take(buckets.tag >= 0)
+    found = [pyramid.none()]
+    for name, place in index.items():
+        if (code := names.get(name)) is not None:  # rows lie by tag and time
+            a, b = np.searchsorted(buckets.tag, (code, code + 1)).tolist()
+            low, high = np.searchsorted(buckets.at[a:b], (bound.low, bound.high)).tolist()
+            mine = Buckets(*(column[a + low : a + high] for column in buckets))
+            found.append(mine._replace(tag=np.full(high - low, place, dtype=np.int32)))
+    return Buckets(*(np.concatenate(columns) for columns in zip(*found, strict=True))) if len(found) > 2 else found[-1]
 
 
 def _late(folder: Folder, stem: str, wanted: Wanted, index: dict[str, int]) -> Late:
@@ -164,7 +167,7 @@ def _late(folder: Folder, stem: str, wanted: Wanted, index: dict[str, int]) -> L
     late, names = opened.late()
     if not len(late.tag):
         return late
-    late = late._replace(tag=_moved(names, index)[late.tag])
+    late = late._replace(tag=_moved(list(names), index)[late.tag])
     keep = (late.tag >= 0) & (late.begin < wanted.high) & (late.end > wanted.low)
     return Late(*(column[keep] for column in late))
 
@@ -216,9 +219,9 @@ def _samples(
 ) -> list[Part]:
     """Return the samples of a file with summaries that are needed still: at the edges, and in marked buckets."""
     if inner.low >= inner.high:
-        return [folder.rows(stem, wanted)]
+        return [folder.rows(stem, wanted, known=False)]
     edges = [wanted._replace(high=inner.low), wanted._replace(low=inner.high)]
-    found = [folder.rows(stem, edge) for edge in edges if edge.low < edge.high]
+    found = [folder.rows(stem, edge, known=False) for edge in edges if edge.low < edge.high]
     groups = []
     for i, group in enumerate(folder.parquet(stem).groups if marks.by_tag else ()):
         tags = range(bisect.bisect_left(names, group.first), bisect.bisect_right(names, group.last))
@@ -226,7 +229,7 @@ def _samples(
             groups.append(i)
     if not groups:
         return found
-    part = folder.rows(stem, inner, groups)
+    part = folder.rows(stem, inner, groups, known=False)
     if len(part.batch.tag):
         tag = _moved(part.names, index)[part.batch.tag]
         found.append(Part(part.names, part.batch.take(marks.hold(tag, part.batch.source_at))))
@@ -238,7 +241,7 @@ def _table(names: Sequence[str], b: Buckets) -> pa.Table:
         mean = b.sum / np.where(b.n, b.n, np.nan)
     arrays = [
         pa.DictionaryArray.from_arrays(pa.array(b.tag, pa.int32()), pa.array(list(names), pa.string())),
-        pa.array(b.at).cast(SUMMARIES.field("start").type),
+        pa.array(b.at).view(SUMMARIES.field("start").type),
         *(pa.array(column) for column in (b.n, b.bad, b.min, b.max, mean, b.first, b.last)),
     ]
     return pa.Table.from_arrays(arrays, schema=SUMMARIES)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import bisect
+import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jayul.record.batch import Batch, falls
+from jayul.record.batch import Batch, falls, join, rises
 from jayul.record.chain import Broken
 from jayul.record.files import Files, OsFiles
 from jayul.record.history import catalogue, cold, hot, pyramid, seal
@@ -20,8 +23,8 @@ from jayul.record.history import catalogue, cold, hot, pyramid, seal
 MS = 1_000_000
 ALWAYS = (-(2**63), 2**63 - 1)
 KEPT_FILES = 128  # Parquet files that are held open
-FEW = 4  # row groups that are read one by one
-KEPT_ROWS = 2_000_000  # rows of summaries that are held
+FEW = 4  # row groups, or files, that are read one by one
+KEPT_ROWS = 4_000_000  # rows of summaries that are held
 
 
 class Part(NamedTuple):
@@ -43,20 +46,38 @@ class Group(NamedTuple):
     status: int  # of all its rows; -1 if they differ
 
 
+class Groups(Sequence[Group]):
+    """The row groups of a file, from its footer, which is looked at no further than it is asked for."""
+
+    def __init__(self, meta: Any) -> None:
+        self._meta, self._found = meta, dict[int, Group]()
+
+    def __len__(self) -> int:
+        n: int = self._meta.num_row_groups
+        return n
+
+    def __getitem__(self, i: Any) -> Any:
+        if i not in self._found:
+            self._found[i] = _group(self._meta.row_group(range(len(self))[i]))
+        return self._found[i]
+
+
 class Opened(msgspec.Struct):
     """An open Parquet file and its row groups."""
 
     file: Any
-    groups: list[Group]
-    firsts: list[str]
-    lasts: list[str]
+    groups: Groups
 
     def of(self, tags: frozenset[str] | None) -> Sequence[int]:
         """Return the row groups in which these tags may lie. They are sorted by tag."""
-        if tags is None or len(tags) > len(self.groups):
-            return range(len(self.groups))
-        spans = (range(bisect.bisect_left(self.lasts, tag), bisect.bisect_right(self.firsts, tag)) for tag in tags)
-        return sorted({i for span in spans for i in span})
+        groups = self.groups
+        if tags is None or len(tags) > len(groups):
+            return range(len(groups))
+        found = set[int]()
+        for tag in tags:
+            first = bisect.bisect_left(groups, tag, key=lambda group: group.last)
+            found.update(range(first, bisect.bisect_right(groups, tag, first, key=lambda group: group.first)))
+        return sorted(found)
 
     def names(self) -> frozenset[str]:
         """Return the tags that have rows."""
@@ -73,21 +94,31 @@ class Extent(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What is asked for: tags (None: all), low <= source time < high, known at `known` (all ns)."""
+    """What is asked for: tags (None: all), low <= source time < high, known at `known` and not yet at `after` (all ns)."""
 
     tags: frozenset[str] | None
     low: int
     high: int
     known: int
+    after: int = ALWAYS[0]
 
     def meets(self, extent: Extent) -> bool:
         """Say whether a file may hold some of it."""
-        return extent.begin < self.high and extent.end >= self.low and extent.known_first <= self.known
+        inside = extent.begin < self.high and extent.end >= self.low
+        return inside and extent.known_first <= self.known and extent.known_last > self.after
 
     def of(self, part: Part) -> Part:
         """Keep the rows that were asked for."""
         batch = part.batch
-        keep = (batch.source_at >= self.low) & (batch.source_at < self.high) & (batch.known_at <= self.known)
+        keep = np.ones(len(batch.tag), dtype=bool)
+        if self.low > ALWAYS[0]:
+            keep &= batch.source_at >= self.low
+        if self.high < ALWAYS[1]:
+            keep &= batch.source_at < self.high
+        if self.known < ALWAYS[1]:
+            keep &= batch.known_at <= self.known
+        if self.after > ALWAYS[0]:
+            keep &= batch.known_at > self.after
         if self.tags is not None and not self.tags.issuperset(part.names):
             place = np.array([name in self.tags for name in part.names], dtype=bool)
             keep &= place[batch.tag]
@@ -105,7 +136,7 @@ class Folder:
         self._listed = catalogue.Listed({}, {}, [])
         self._open: OrderedDict[str, Opened] = OrderedDict()
         self._hot: dict[str, tuple[int, seal.Segment]] = {}
-        self._pyramids: dict[str, pyramid.Opened | None] = {}
+        self._pyramids: OrderedDict[str, pyramid.Opened | None] = OrderedDict()
 
     def look(self) -> list[str]:
         """Look at the folder again, and return what it lists: while that stays the same, so does what is sealed."""
@@ -133,11 +164,10 @@ class Folder:
             name = f"{stem}.parquet"
             source = self.files.folder / name if isinstance(self.files, OsFiles) else pa.BufferReader(self.files.read(name))
             try:
-                file = pq.ParquetFile(source, page_checksum_verification=True)
+                file = pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False)
             except pa.ArrowException as error:
                 raise Broken(0, f"{name} cannot be read: {error}") from error
-            groups = [_group(file.metadata.row_group(i)) for i in range(file.metadata.num_row_groups)]
-            self._open[stem] = Opened(file, groups, [group.first for group in groups], [group.last for group in groups])
+            self._open[stem] = Opened(file, Groups(file.metadata))
             while len(self._open) > KEPT_FILES:
                 self._open.popitem(last=False)[1].file.close()
         self._open.move_to_end(stem)
@@ -155,32 +185,42 @@ class Folder:
             except (FileNotFoundError, pa.ArrowException):
                 found = None
             self._pyramids[stem] = found
+        self._pyramids.move_to_end(stem)
         return self._pyramids[stem]
 
     def relieve(self) -> None:
-        """Let go of summaries when there are too many, or of files that count no longer."""
+        """Let go of summaries of files that count no longer, and of those not used for longest when there are too many."""
         there = {*self.stems, *self.retired}
-        self._pyramids = {stem: opened for stem, opened in self._pyramids.items() if stem in there}
-        if sum(opened.rows for opened in self._pyramids.values() if opened) > KEPT_ROWS:
-            self._pyramids = {}
+        self._pyramids = OrderedDict((stem, opened) for stem, opened in self._pyramids.items() if stem in there)
+        rows = sum(opened.rows for opened in self._pyramids.values() if opened)
+        for opened in self._pyramids.values():
+            if rows <= KEPT_ROWS:
+                return
+            if opened:
+                rows -= opened.rows
+                opened.forget()
 
-    def rows(self, stem: str, wanted: Wanted, among: Sequence[int] | None = None) -> Part:
-        """Return the rows of a file that were asked for, `among` these row groups."""
-        opened = self.parquet(stem)
-        chosen = [
-            i for i in (opened.of(wanted.tags) if among is None else among)
-            if (group := opened.groups[i]).begin < wanted.high and group.end >= wanted.low and group.known * MS <= wanted.known
-        ]  # fmt: skip
-        if not chosen:
-            return Part((), Batch.empty())
-        try:
-            if len(chosen) <= FEW and all((g := opened.groups[i]).decimals >= 0 and g.status >= 0 for i in chosen):
-                return together([wanted.of(_uniform(opened, i)) for i in chosen], versions=True)
-            table = opened.file.read_row_groups(chosen, use_threads=len(chosen) > 8)
-        except (pa.ArrowException, OSError) as error:
-            raise Broken(0, f"{stem}.parquet cannot be read: {error}") from error
-        batch, names = cold.batch_of(table)
-        return wanted.of(Part(names, batch))
+    def rows(self, stem: str, wanted: Wanted, among: Sequence[int] | None = None, *, known: bool = True) -> Part:
+        """Return the rows of a file that were asked for, `among` these row groups.
+
+        Without `known` their `known_at` may be 0, if all of the file was known.
+        """
+        return self._reading(stem, wanted, among, known)()
+
+    def all_rows(self, stems: Sequence[str], wanted: Wanted, *, known: bool = True) -> list[Part]:
+        """Return the rows of these files that were asked for, file by file; several files are read at a time."""
+        stems, found = [stem for stem in stems if wanted.meets(self.extent(stem))], list[Part]()
+        for a in range(0, len(stems), KEPT_FILES):
+            reads = [self._reading(stem, wanted, None, known) for stem in stems[a : a + KEPT_FILES]]
+            if len(reads) <= FEW:
+                found += [read() for read in reads]
+            else:
+                found += [job.result() for job in [_pool().submit(read) for read in reads]]
+        return found
+
+    def _reading(self, stem: str, wanted: Wanted, among: Sequence[int] | None, known: bool) -> Callable[[], Part]:
+        known = known or wanted.after > ALWAYS[0] or self.extent(stem).known_last > wanted.known
+        return partial(_rows, stem, self.parquet(stem), wanted, among, known)
 
     def segments(self) -> Iterator[seal.Segment]:
         """Yield the segments that are not in Parquet. A tail that is being written, or was torn, is left out."""
@@ -197,33 +237,58 @@ class Folder:
         self._hot = {name: kept for name, kept in self._hot.items() if hot.number_of(name) > last}
 
 
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(4, os.cpu_count() or 1), "history")
+
+
+def _rows(stem: str, opened: Opened, wanted: Wanted, among: Sequence[int] | None, known: bool) -> Part:
+    groups = opened.groups
+    chosen = [
+        i for i in (opened.of(wanted.tags) if among is None else among)
+        if (group := groups[i]).begin < wanted.high and group.end >= wanted.low and group.known * MS <= wanted.known
+    ]  # fmt: skip
+    if not chosen:
+        return Part((), Batch.empty())
+    try:
+        if len(chosen) <= FEW and all((group := groups[i]).decimals >= 0 and group.status >= 0 for i in chosen):
+            parts = [wanted.of(_uniform(opened, i, wanted.tags, known)) for i in chosen]
+            return parts[0] if len(parts) == 1 else together(parts, versions=True)
+        table = opened.file.read_row_groups(chosen, use_threads=len(chosen) > 8)
+    except (pa.ArrowException, OSError) as error:
+        raise Broken(0, f"{stem}.parquet cannot be read: {error}") from error
+    batch, names = cold.batch_of(table)
+    return wanted.of(Part(names, batch))
+
+
+_BOUNDED = [cold.SCHEMA.names.index(name) for name in cold.BOUNDED]
+
+
 def _group(meta: Any) -> Group:
-    columns = [meta.column(i).statistics for i in range(len(cold.SCHEMA))]
-    tag, source, value, _, decimals, status, known = columns
-    same = value.null_count == meta.num_rows and not decimals.null_count and decimals.min == decimals.max
+    tag, source, decimals, status, known = (meta.column(i).statistics for i in _BOUNDED)
+    same = not decimals.null_count and decimals.min == decimals.max
     return Group(
         tag.min, tag.max, source.min_raw, source.max_raw, known.min_raw, decimals.min if same else -1,
         status.min if status.min == status.max else -1,
     )  # fmt: skip
 
 
-def _uniform(opened: Opened, i: int) -> Part:
+def _uniform(opened: Opened, i: int, tags: frozenset[str] | None, known: bool) -> Part:
     """Read a row group of whole numbers with the same decimals and one status: only the columns that differ."""
     group = opened.groups[i]
-    one = group.first == group.last
-    table = opened.file.read_row_group(
-        i, columns=["source_at", "mantissa", "known_at", *([] if one else ["tag"])], use_threads=False
-    )
-    n = table.num_rows
-    source_at = table["source_at"].chunk(0).cast(pa.int64()).to_numpy()
-    known_at = table["known_at"].chunk(0).cast(pa.int64()).to_numpy() * MS
-    value = table["mantissa"].chunk(0).to_numpy() / cold.POWERS[group.decimals]
-    if one:
-        names, tag = [group.first], np.zeros(n, dtype=np.int32)
-    else:
+    columns = ["source_at", "mantissa", *(["known_at"] if known else []), *(["tag"] if group.first != group.last else [])]
+    table = opened.file.read_row_group(i, columns=columns, use_threads=False)
+    names, tag, rows = [group.first], np.zeros(table.num_rows, dtype=np.int32), slice(None)
+    if group.first != group.last:
         column = table["tag"].chunk(0)
         names, tag = column.dictionary.to_pylist(), column.indices.to_numpy()
-    return Part(names, Batch(tag, source_at, value, np.full(n, group.status, dtype=np.uint32), known_at))
+        if tags is not None and len(chosen := [k for k, name in enumerate(names) if name in tags]) == 1:
+            rows = slice(*np.searchsorted(tag, [chosen[0], chosen[0] + 1]).tolist())
+            names, tag = [names[chosen[0]]], np.zeros(rows.stop, dtype=np.int32)
+    source_at = table["source_at"].chunk(0).view(pa.int64()).to_numpy()[rows]
+    value = table["mantissa"].chunk(0).to_numpy()[rows] / cold.POWERS[group.decimals]
+    known_at = table["known_at"].chunk(0).view(pa.int64()).to_numpy()[rows] * MS if known else np.zeros_like(source_at)
+    return Part(names, Batch(tag[rows], source_at, value, np.full(len(source_at), group.status, dtype=np.uint32), known_at))
 
 
 def together(parts: Sequence[Part], *, versions: bool) -> Part:
@@ -231,13 +296,24 @@ def together(parts: Sequence[Part], *, versions: bool) -> Part:
     parts = [part for part in parts if len(part.batch.tag)]
     if not parts:
         return Part([], Batch.empty())
+    names, columns = _one_order(parts)
+    batch = join(columns) if len(columns) > 1 else columns[0]
+    if rises(batch.tag, batch.source_at):
+        return Part(names, batch)
+    if falls(batch.tag, batch.source_at):
+        batch = batch.take(np.lexsort((batch.source_at, batch.tag)))
+    return Part(names, batch if versions else pyramid.newest_versions(batch))
+
+
+def _one_order(parts: Sequence[Part]) -> tuple[Sequence[str], list[Batch]]:
+    """Return the sorted names of all tags that have rows, and the batches with positions in them."""
+    first = parts[0].names
+    if len(first) == 1 and all(part.names == first for part in parts):
+        return first, [part.batch for part in parts]
     names = sorted({part.names[i] for part in parts for i in np.unique(part.batch.tag).tolist()})
     index = {name: i for i, name in enumerate(names)}
     columns = []
     for part in parts:
         move = np.array([index.get(name, -1) for name in part.names], dtype=np.int32)
         columns.append(part.batch._replace(tag=move[part.batch.tag]))
-    batch = Batch(*(np.concatenate(column) for column in zip(*columns, strict=True))) if len(columns) > 1 else columns[0]
-    if falls(batch.tag, batch.source_at):
-        batch = batch.take(np.lexsort((batch.source_at, batch.tag)))
-    return Part(names, batch if versions else pyramid.newest_versions(batch))
+    return names, columns

@@ -1,4 +1,4 @@
-"""Summaries of samples by minute, hour and day of source time, beside each Parquet file: a cache that is made again from samples.
+"""Summaries of samples by two minutes, hour and day, beside each Parquet file: a cache that is made again from samples.
 
     level             int32, s; 0: no summary, but a time in which samples came late (below)
     tag, at           whose, and where the bucket begins
@@ -24,8 +24,8 @@ from jayul.core.types import SECOND
 from jayul.record.batch import Batch, begins, ends
 from jayul.record.history.cold import POWERS, Whole
 
-LEVELS = (60, 3600, 86_400)  # s
-SPARSE = 8  # a finer level than days is kept where it has this many times fewer rows than the samples
+LEVELS = (120, 3600, 86_400)  # s
+SPARSE = 50  # a finer level than days is kept where it has this many times fewer rows than the samples: it costs 10 bytes a row
 HOUR = 3600 * SECOND
 BAD = np.uint32(0xC0000000)
 VALUES = ("min", "max", "sum", "first", "last")
@@ -90,25 +90,39 @@ def of_samples(batch: Batch, step: int) -> Buckets:
     """Summarise samples sorted by tag and time, one version of each. `step`: ns."""
     if not len(batch.tag):
         return none()
-    at = batch.source_at - batch.source_at % step
-    starts = np.flatnonzero(begins(batch.tag, at))
+    starts, at = _starts(batch, step)
     counts = good(batch)
-    n = np.diff(np.append(starts, len(at)))
+    n = np.diff(np.append(starts, len(batch.tag)))
     count = np.add.reduceat(counts, starts, dtype=np.int64)
     low = high = total = batch.value
     first, last = starts, starts + n - 1
     if not counts.all():
         low, high, total = (np.where(counts, batch.value, other) for other in (np.inf, -np.inf, 0.0))
-        row = np.arange(len(at))
-        first = np.minimum.reduceat(np.where(counts, row, len(at) - 1), starts)
+        row = np.arange(len(batch.tag))
+        first = np.minimum.reduceat(np.where(counts, row, len(row) - 1), starts)
         last = np.maximum.reduceat(np.where(counts, row, 0), starts)
     with np.errstate(over="ignore"):
         low, high, total = (f.reduceat(v, starts) for f, v in ((np.minimum, low), (np.maximum, high), (np.add, total)))
     found = Buckets(
-        batch.tag[starts], at[starts], count, n - count, low, high, total, batch.value[first], batch.value[last],
+        batch.tag[starts], at, count, n - count, low, high, total, batch.value[first], batch.value[last],
         batch.source_at[first], batch.source_at[last],
     )  # fmt: skip
     return _blank(found)
+
+
+def _starts(batch: Batch, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows at which buckets of sorted samples begin, and the times at which these begin."""
+    at = batch.source_at
+    first = int(at[0]) // step * step
+    count = (int(at[-1]) - first) // step + 1
+    if batch.tag[0] == batch.tag[-1] and 8 * count < len(at):  # few buckets of one tag are looked for
+        edges = first + step * np.arange(count)
+        starts = np.searchsorted(at, edges)
+        some = np.append(starts[1:], len(at)) > starts
+        return starts[some], edges[some]
+    at = at - at % step
+    starts = np.flatnonzero(begins(batch.tag, at))
+    return starts, at[starts]
 
 
 def _blank(found: Buckets) -> Buckets:
@@ -239,15 +253,15 @@ class Opened:
         for i in range(meta.num_row_groups):
             self._groups.setdefault(meta.row_group(i).column(0).statistics.min, []).append(i)
         self.levels = sorted(level for level in self._groups if level)
-        self._kept: dict[int, tuple[Buckets, list[str]]] = {}
+        self._kept: dict[int, tuple[Buckets, dict[str, int]]] = {}
 
-    def level(self, level: int) -> tuple[Buckets, list[str]]:
-        """Return the buckets of a level, and the names of tags; kept, as long as this is."""
+    def level(self, level: int) -> tuple[Buckets, dict[str, int]]:
+        """Return the buckets of a level, and the names of tags with their positions; kept, as long as this is."""
         if level not in self._kept:
             self._kept[level] = self._read(level)
         return self._kept[level]
 
-    def late(self) -> tuple[Late, list[str]]:
+    def late(self) -> tuple[Late, dict[str, int]]:
         """Return when samples came late."""
         buckets, names = self.level(0)
         return Late(buckets.tag, buckets.at, buckets.last_at), names
@@ -257,10 +271,14 @@ class Opened:
         """How many rows are kept."""
         return sum(len(buckets.tag) for buckets, _ in self._kept.values())
 
-    def _read(self, level: int) -> tuple[Buckets, list[str]]:
+    def forget(self) -> None:
+        """Let go of the levels that are kept; they are read again when they are asked for."""
+        self._kept = {}
+
+    def _read(self, level: int) -> tuple[Buckets, dict[str, int]]:
         groups = self._groups.get(level)
         if not groups:
-            return none(), []
+            return none(), {}
         found = self._file.read_row_groups(groups, use_threads=False)
         tag = found["tag"].unify_dictionaries().combine_chunks()
         tag = tag.chunk(0) if isinstance(tag, pa.ChunkedArray) else tag
@@ -276,4 +294,4 @@ class Opened:
             tag.indices.to_numpy(), at, count, bad, low, high, total, first, last,
             at + found["first_at"].to_numpy(), at + found["last_at"].to_numpy(),
         )  # fmt: skip
-        return buckets, tag.dictionary.to_pylist()
+        return buckets, {name: code for code, name in enumerate(tag.dictionary.to_pylist())}

@@ -49,6 +49,11 @@ class Reader:
         wanted = _wanted(tags, start, end, known_at)
         return _table(together(self._settled(lambda: self._parts(wanted)), versions=versions))
 
+    def news(self, after: int) -> pa.Table:
+        """Return the samples, of whatever source time, that became known after a time (ns). Columns: SAMPLES."""
+        wanted = _wanted(None, None, None, None)._replace(after=after)
+        return _table(together(self._settled(lambda: self._parts(wanted)), versions=False))
+
     def downsample(
         self,
         tags: Collection[str] | None = None,
@@ -128,7 +133,7 @@ class Reader:
 
     def _parts(self, wanted: Wanted) -> list[Part]:
         folder = self._folder
-        parts = [folder.rows(stem, wanted) for stem in folder.stems if wanted.meets(folder.extent(stem))]
+        parts = folder.all_rows(folder.stems, wanted)
         return [*parts, *(wanted.of(Part(segment.names, segment.batch)) for segment in folder.segments())]
 
 
@@ -147,9 +152,9 @@ def _table(part: Part) -> pa.Table:
     names, batch = part
     arrays = [
         pa.DictionaryArray.from_arrays(pa.array(batch.tag, pa.int32()), pa.array(names, pa.string())),
-        pa.array(batch.source_at).cast(SAMPLES.field("source_at").type),
+        pa.array(batch.source_at).view(SAMPLES.field("source_at").type),
         pa.array(batch.value),
         pa.array(batch.status),
-        pa.array(batch.known_at // MS).cast(SAMPLES.field("known_at").type),
+        pa.array(batch.known_at // MS).view(SAMPLES.field("known_at").type),
     ]
     return pa.Table.from_arrays(arrays, schema=SAMPLES)

@@ -126,7 +126,8 @@ def _ledger(files: Files, stem: str) -> pa.Table:
 def _late(files: Files, stem: str, samples: Sorted, index: dict[str, int]) -> pyramid.Late:
     """Return when samples of a file came late; without its summaries, that all may have."""
     try:
-        late, names = pyramid.Opened(pa.BufferReader(files.read(f"_{stem}.pyramid"))).late()
+        late, places = pyramid.Opened(pa.BufferReader(files.read(f"_{stem}.pyramid"))).late()
+        names = list(places)
     except (FileNotFoundError, pa.ArrowException, OSError):
         late = pyramid.spans(samples.batch.tag, samples.batch.source_at // pyramid.HOUR * pyramid.HOUR)
         names = samples.names
