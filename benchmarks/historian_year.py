@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +71,17 @@ def year(work: Path, days: int, seed: int) -> dict[str, Any]:
 def build(folder: Path, chunks: int, seed: int) -> dict[str, Any]:
     """Take in what is missing; return the time it took, and of which making the values was a part."""
     begun, made = time.perf_counter(), 0.0
-    with ThreadPoolExecutor(1) as aside:
-        history = History(folder, NAMES, aside=aside)
-        first = history.cursor + 1
-        for number in range(first, chunks):
-            start = time.perf_counter()
-            samples, counts = batch(seed, number)
-            made += time.perf_counter() - start
-            history.append(samples, counts, known_at=int(samples.source_at[-1]) + SECOND, cursor=number)
-            if number % 240 == 239:
-                rate = (number + 1 - first) * CHUNK * TAGS / (time.perf_counter() - begun)
-                print(f"  day {(number + 1) // 24} of {chunks // 24}, {rate / 1e6:.2f} M values/s", flush=True)
-        history.close()
+    history = History(folder, NAMES)  # seals as it goes: a year in minutes is to leave the files that a year leaves
+    first = history.cursor + 1
+    for number in range(first, chunks):
+        start = time.perf_counter()
+        samples, counts = batch(seed, number)
+        made += time.perf_counter() - start
+        history.append(samples, counts, known_at=int(samples.source_at[-1]) + SECOND, cursor=number)
+        if number % 240 == 239:
+            rate = (number + 1 - first) * CHUNK * TAGS / (time.perf_counter() - begun)
+            print(f"  day {(number + 1) // 24} of {chunks // 24}, {rate / 1e6:.2f} M values/s", flush=True)
+    history.close()
     seconds = time.perf_counter() - begun
     peak = memory()
     if first:

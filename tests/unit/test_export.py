@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib
 import io
 import json
 import math
@@ -23,11 +24,11 @@ from jayul import Run
 from jayul.app.cli import main
 from jayul.conform.crash import make_project
 from jayul.core.types import Tag
+from jayul.plant.imports.units import unguarded
 from jayul.project import tabular
 from jayul.project.export import FORMATS, Wanted, export
 from jayul.project.problem import ManifestError
 from jayul.project.run import Options, execute
-from jayul.project.tabular import unguarded
 from jayul.project.tags import write_tags
 from jayul.record.batch import Batch, Count
 from jayul.record.history import History
@@ -98,6 +99,27 @@ def test_what_is_exported_comes_back_bit_for_bit(folder: Path, kind: Any, tmp_pa
         assert read(out / f"samples.{kind}") == rows(table, [units.get(tag) for tag in table["tag"].to_pylist()])
         assert found.rows == table.num_rows > 1000
         assert hashlib.sha256((out / f"samples.{kind}").read_bytes()).hexdigest() == found.sha256
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_was_exported_is_imported_again_bit_for_bit(folder: Path, kind: Any, tmp_path: Path) -> None:
+    """The round trip that a user makes: `jayul export`, `jayul import`, in another place."""
+    out, again = tmp_path / "out", tmp_path / "again"
+    for words in (
+        ["export", folder, "--out", out, "--format", kind],
+        ["import", out / f"samples.{kind}", "--into", again, "--yes"],
+    ):
+        with pytest.raises(SystemExit) as left:
+            main([str(word) for word in words])
+        assert left.value.code == 0
+    first, then = Run(folder), Run(again)
+    before, after = (rows(table, [None] * table.num_rows) for table in (first.history(), then.history()))
+    plain = [(tag.replace("\n", " "), at, value, status) for tag, at, value, status, _, _ in before]  # a name has one line
+    assert [row[:4] for row in after] == plain  # `known_at` is that of the import
+    assert len(before) > 1000
+    assert {tag: unit for tag, unit in then.units().items() if unit} == {
+        tag: unit for tag, unit in first.units().items() if unit
+    }
 
 
 def test_the_digest_is_that_of_the_values_whatever_the_format(folder: Path, tmp_path: Path) -> None:
@@ -239,12 +261,11 @@ def test_others_read_the_history_as_it_is(folder: Path) -> None:
     wanted = sorted(bits(v) for v in every["value"].to_pylist())
     sql = f"SELECT tag, source_at, coalesce(value, mantissa / 10 ^ decimals) AS value FROM '{folder}/{FILES}'"
     assert sorted(bits(row[0]) for row in duckdb.sql(f"SELECT value FROM ({sql})").fetchall()) == wanted
-    pandas = pytest.importorskip("pandas")
+    pandas, polars = importlib.import_module("pandas"), importlib.import_module("polars")
     frame = pandas.concat(pandas.read_parquet(path) for path in sorted(folder.glob(FILES)))
     found = frame.value.fillna(frame.mantissa / 10.0**frame.decimals)
     assert sorted(bits(v) for v in found) == wanted
     assert 0 < frame.mantissa.notna().sum() < len(frame)
-    polars = pytest.importorskip("polars")
     lazy = polars.scan_parquet(f"{folder}/{FILES}")
     value = polars.coalesce("value", polars.col("mantissa") / 10.0 ** polars.col("decimals"))
     assert sorted(bits(v) for v in lazy.select(value).collect().to_series().to_list()) == wanted

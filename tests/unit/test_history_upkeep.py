@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jayul.conform.power import LossyFiles
@@ -19,7 +22,7 @@ from jayul.record.batch import Batch, Count
 from jayul.record.chain import Broken
 from jayul.record.contract import Contract
 from jayul.record.files import OsFiles
-from jayul.record.history import History, Policy, Reader, verify_history
+from jayul.record.history import History, Policy, Reader, store, verify_history
 from jayul.record.history.catalogue import NAME, Catalogue, listed
 from jayul.record.history.upkeep import compact, rebuild
 from jayul.record.sign import Signer
@@ -154,6 +157,29 @@ def test_close_says_how_many_samples_are_lost_when_the_disk_stays_full() -> None
         history.append(batch(4), known_at=START, cursor=0)
     with pytest.raises(OSError, match="4 samples could not be written and are lost"):
         history.close()
+
+
+def test_sealing_that_lags_behind_is_waited_for_and_done_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits does not grow without bound, and no piece that is sealed holds much more than the most."""
+    monkeypatch.setattr(store, "MOST_VALUES", 300)
+    monkeypatch.setattr(store, "WAITING", 600)
+    ready, held = threading.Event(), list[int]()
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(ready.wait)  # somebody else works: sealing begins late
+        threading.Timer(0.5, ready.set).start()
+        history = History(tmp_path, NAMES, aside=aside, segment_bytes=1, policy=Policy(compact=False))
+        for i in range(100):
+            history.append(batch(40, START + i * DAY), known_at=START + i * DAY, cursor=i)
+            history.commit()
+            held.append(sum(each.values for each in history._full))
+        history.close()
+    assert max(held) < 600 + 40
+    assert Reader(tmp_path).samples().num_rows == 100 * 40
+    rows = [pq.ParquetFile(tmp_path / name).metadata.num_rows for name in parquets(tmp_path)]
+    assert max(rows) <= 320
+    assert sum(rows) == 100 * 40
+    assert len(rows) > 10
+    assert verify_history(OsFiles(tmp_path)).faults == []
 
 
 TABLE = TagTable((Tag(name="a"), Tag(name="b")))

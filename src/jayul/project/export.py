@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from jayul import __version__
 from jayul.core.types import Tag
+from jayul.plant.imports.units import guarded
 from jayul.project import cards, tabular
 from jayul.project.api import Run, digest
 from jayul.project.problem import N_
@@ -129,7 +130,7 @@ def _run(run: Run) -> dict[str, Any]:
 def _fields(wanted: Wanted, tags: Sequence[Tag]) -> list[cards.Field]:
     if wanted.every:
         grid = cards.Field("at", "time", "instant of the grid, UTC")
-        named = tabular.guarded if wanted.format == "csv" else str
+        named = guarded if wanted.format == "csv" else str
         return [grid, *(cards.Field(named(tag.name), "number", tag.description or tag.name, tag.unit) for tag in tags)]
     return [
         cards.Field("tag", "text", "name of the signal"),

@@ -28,6 +28,7 @@ from jayul.project.contracts import contract_of
 from jayul.project.manifest import parse_canonical
 from jayul.project.problem import N_
 from jayul.project.run import locked, read_header, refuse
+from jayul.project.tags import read_tags, write_tags
 from jayul.record.batch import Batch, Count
 from jayul.record.contract import Contract
 from jayul.record.files import OsFiles
@@ -189,6 +190,11 @@ class Importer:
         entry = Entry("batch", found.digest, how, path, self._now(), self._by)
         if before := self.seen(found.digest, how):
             return Done(path, "complete", before.at, before.counts)
+        there = read_tags(self._out)
+        fresh = [Tag(name=tag.name, unit=tag.unit) for tag in found.file.understood.tags if tag.unit]
+        write_tags(
+            self._out, [tag for tag in fresh if tag.name not in there]
+        )  # what a manifest says of a tag is not written over
         history = History(self._out / "history", found.file.names)
         try:
             skip, counts = self._stored(found.digest, how, history.known_at)

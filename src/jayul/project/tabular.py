@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jayul.plant.imports.units import guarded
 from jayul.project.problem import N_
 from jayul.project.run import refuse
 
@@ -107,13 +108,3 @@ def _quoted(column: pa.Array) -> pa.Array:
     special = pc.match_substring_regex(column, '[",\r\n]|^$')
     double = pc.replace_substring(column, '"', '""')
     return pc.if_else(special, pc.binary_join_element_wise('"', double, '"', ""), column)
-
-
-def guarded(text: str) -> str:
-    """Return a text with an apostrophe in front if a spreadsheet would take it for a formula, or if it begins with one."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "'") and text else text
-
-
-def unguarded(text: str) -> str:
-    """Return the text that `guarded` was given."""
-    return text[1:] if text[:1] == "'" else text

@@ -190,7 +190,10 @@ class Reading:
     def _long(self, chunk: Chunk) -> Samples:
         layout = self.layout
         coded = pc.dictionary_encode(pc.fill_null(as_text(chunk.columns[layout.tag]), ""))
-        places = np.array([self._tag(name) for name in coded.dictionary.to_pylist()] or [-1], np.int64)
+        names = coded.dictionary.to_pylist()
+        if layout.exact and pa.types.is_string(chunk.columns[layout.value].type):  # CSV
+            names = [units.unguarded(name) for name in names]
+        places = np.array([self._tag(name) for name in names] or [-1], np.int64)
         tag = places[coded.indices.to_numpy()] if len(chunk.lines) else places[:0]
         at, ok = self._times(chunk, layout.times, tag)
         rows = np.flatnonzero(ok & (tag >= 0))

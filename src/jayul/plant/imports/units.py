@@ -35,3 +35,13 @@ def unit_of(text: str) -> str:
 def is_unit(text: str) -> bool:
     """Say whether a text is a unit of the usual ones."""
     return tidy(text).strip("[]()").casefold() in UNITS
+
+
+def guarded(text: str) -> str:
+    """Return a text with an apostrophe in front if a spreadsheet would take it for a formula, or if it begins with one."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "'") and text else text
+
+
+def unguarded(text: str) -> str:
+    """Return the text that `guarded` was given."""
+    return text[1:] if text[:1] == "'" else text

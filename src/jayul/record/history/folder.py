@@ -161,17 +161,23 @@ class Folder:
     def parquet(self, stem: str) -> Opened:
         """Return the open file of a stem."""
         if stem not in self._open:
-            name = f"{stem}.parquet"
-            source = self.files.folder / name if isinstance(self.files, OsFiles) else pa.BufferReader(self.files.read(name))
-            try:
-                file = pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False)
-            except pa.ArrowException as error:
-                raise Broken(0, f"{name} cannot be read: {error}") from error
-            self._open[stem] = Opened(file, Groups(file.metadata))
-            while len(self._open) > KEPT_FILES:
-                self._open.popitem(last=False)[1].file.close()
+            self._keep(stem, self._opened(stem))
         self._open.move_to_end(stem)
         return self._open[stem]
+
+    def _keep(self, stem: str, opened: Opened) -> None:
+        self._open[stem] = opened
+        while len(self._open) > KEPT_FILES:
+            self._open.popitem(last=False)[1].file.close()
+
+    def _opened(self, stem: str) -> Opened:
+        name = f"{stem}.parquet"
+        source = self.files.folder / name if isinstance(self.files, OsFiles) else pa.BufferReader(self.files.read(name))
+        try:
+            file = pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False)
+        except pa.ArrowException as error:
+            raise Broken(0, f"{name} cannot be read: {error}") from error
+        return Opened(file, Groups(file.metadata))
 
     def summary(self, stem: str) -> pyramid.Opened | None:
         """Return the summaries of a stem, or None if they are lost or damaged."""
@@ -210,12 +216,16 @@ class Folder:
     def all_rows(self, stems: Sequence[str], wanted: Wanted, *, known: bool = True) -> list[Part]:
         """Return the rows of these files that were asked for, file by file; several files are read at a time."""
         stems, found = [stem for stem in stems if wanted.meets(self.extent(stem))], list[Part]()
-        for a in range(0, len(stems), KEPT_FILES):
-            reads = [self._reading(stem, wanted, None, known) for stem in stems[a : a + KEPT_FILES]]
-            if len(reads) <= FEW:
-                found += [read() for read in reads]
-            else:
-                found += [job.result() for job in [_pool().submit(read) for read in reads]]
+        if len(stems) <= FEW:
+            return [self._reading(stem, wanted, None, known)() for stem in stems]
+        for a in range(0, len(stems), KEPT_FILES // 2):
+            some = stems[a : a + KEPT_FILES // 2]
+            fresh = [stem for stem in some if stem not in self._open]
+            for stem in set(some) & self._open.keys():
+                self._open.move_to_end(stem)  # what is asked for now is not let go for what is opened now
+            for stem, opened in zip(fresh, _pool().map(self._opened, fresh), strict=True):
+                self._keep(stem, opened)
+            found += _pool().map(_called, [self._reading(stem, wanted, None, known) for stem in some])
         return found
 
     def _reading(self, stem: str, wanted: Wanted, among: Sequence[int] | None, known: bool) -> Callable[[], Part]:
@@ -240,6 +250,10 @@ class Folder:
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(4, os.cpu_count() or 1), "history")
+
+
+def _called(read: Callable[[], Part]) -> Part:
+    return read()
 
 
 def _rows(stem: str, opened: Opened, wanted: Wanted, among: Sequence[int] | None, known: bool) -> Part:

@@ -9,6 +9,7 @@ is asked as known at t never holds a sample that was not there at t.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -31,19 +32,25 @@ GROUP_SECONDS = 0.2
 GROUP_VALUES = 500_000
 SEGMENT_BYTES = 16 << 20
 VALUES = 1_000_000  # a Parquet file holds about so many, and at least SPAN
-MOST_VALUES = 8_000_000  # more than so many are not kept in hot segments, however short the time
+MOST_VALUES = 8_000_000  # when there are so many in hot segments they are sealed, however short the time; so many at once
+WAITING = 2 * MOST_VALUES  # when so many wait to be sealed, what comes waits for the sealing
 SPAN = 3600 * SECOND
 AGAIN_SECONDS = 30.0  # after a sealing that failed the next one waits so long
 MS = 1_000_000
 
 
 class _Hot(msgspec.Struct):
-    """What the segments that are not in Parquet yet hold."""
+    """A segment that is not in Parquet yet: its number, and what it holds."""
 
-    numbers: list[int] = []
+    number: int
     values: int = 0
     first: int = 0  # known_at, ns
     last: int = 0
+
+    def note(self, batch: Batch) -> None:
+        if len(batch.tag):
+            self.values += len(batch.tag)
+            self.first, self.last = self.first or int(batch.known_at[0]), int(batch.known_at[-1])
 
 
 class History:
@@ -79,7 +86,8 @@ class History:
         self._size, self._committed_at, self._seal_after = 0, now() - GROUP_SECONDS, float("-inf")
         self._dirty = False
         self._not_written = self._not_sealed = ""
-        self._full, self._open, self._sealing = _Hot([]), _Hot([]), _Hot([])  # segments that are over, in work, being sealed
+        self._full, self._sealing = list[_Hot](), list[_Hot]()  # segments that are over, and those being sealed
+        self._open: _Hot | None = None
         self._job: Future[Done] | None = None
         self._catalogue = Catalogue(self.files)
         self._recover()
@@ -105,18 +113,12 @@ class History:
                 handle.close()
             segments.append(segment)
             self.cursor, self._digest = max(self.cursor, segment.cursor), segment.digest
-            self._note(self._full, segment.batch)
-            self._full.numbers.append(self._next)
+            self._full.append(_Hot(self._next))
+            self._full[-1].note(segment.batch)
+            self.known_at = max(self.known_at, self._full[-1].last)
             self._next += 1
-        self.known_at = max(self.known_at, self._full.last)
         self._sealed_newest = newest_sealed(self.files)
         self.newest = newest_of([in_order(segment) for segment in segments], self._sealed_newest)
-
-    @staticmethod
-    def _note(where: _Hot, batch: Batch) -> None:
-        if len(batch.tag):
-            where.values += len(batch.tag)
-            where.first, where.last = where.first or int(batch.known_at[0]), int(batch.known_at[-1])
 
     def append(self, batch: Batch, counts: Sequence[Count] = (), *, known_at: int | None = None, cursor: int = -1) -> None:
         """Take samples in, with what the ledger counted; `cursor`: how far the writer has come.
@@ -167,6 +169,8 @@ class History:
             self._acknowledge(self.cursor)
         if self._size >= self._segment_bytes:
             self._rotate()
+        if self._job is not None and sum(each.values for each in self._full) >= WAITING:
+            self._settle()
         if self._due() and self._now() >= self._seal_after:
             self.seal()
 
@@ -193,31 +197,42 @@ class History:
             raise
         self._dirty = False
         if fresh:
-            self._file, self._size, self._open = file, 0, _Hot([self._next])
+            self._file, self._size, self._open = file, 0, _Hot(self._next)
             self._next += 1
         self._digest, self._size = digest, self._size + len(data)
-        self._note(self._open, batch)
+        if self._open is not None:
+            self._open.note(batch)
 
     def _rotate(self) -> None:
-        if self._file is not None:
+        if self._file is not None and self._open is not None:
             self._file.close()
-            self._file, self._size = None, 0
-            self._full, self._open = _added(self._full, self._open), _Hot([])
+            self._full.append(self._open)
+            self._file, self._size, self._open = None, 0, None
 
     def _due(self) -> bool:
-        here = _added(self._full, self._open)
-        return here.values >= MOST_VALUES or (here.values >= self._values and here.last - here.first >= self._span)
+        here = [each for each in (*self._full, *([self._open] if self._open else [])) if each.values]
+        values = sum(each.values for each in here)
+        return values >= MOST_VALUES or (values >= self._values and here[-1].last - here[0].first >= self._span)
 
     def seal(self) -> None:
-        """Turn the hot segments into Parquet, in the background if there is one and it is free. Trouble leaves them as they are."""
+        """Turn hot segments into Parquet, in the background if there is one and it is free. Trouble leaves them as they are."""
         if self._job is not None and not self._job.done():
             return
         self._settle()
         self._rotate()
-        if not self._full.numbers:
+        if not self._full:
             return
-        self._sealing, self._full = self._full, _Hot([])
-        job = (self.files, self._catalogue, self._sealing.numbers, self._sealed_newest, self.policy, self.known_at)
+        total = itertools.accumulate(each.values for each in self._full)
+        n = next((i for i, values in enumerate(total, 1) if values >= MOST_VALUES), len(self._full))
+        self._sealing, self._full = self._full[:n], self._full[n:]
+        job = (
+            self.files,
+            self._catalogue,
+            [each.number for each in self._sealing],
+            self._sealed_newest,
+            self.policy,
+            self.known_at,
+        )
         if self._aside:
             self._job = self._aside.submit(work, *job)
             return
@@ -236,7 +251,7 @@ class History:
             self._sealed_newest, self._not_sealed = self._job.result()
         except (OSError, Broken) as error:
             self._not_sealed, self._seal_after = str(error), self._now() + AGAIN_SECONDS
-            self._full = _added(self._sealing, self._full)
+            self._full = [*self._sealing, *self._full]
         self._job = None
 
     def close(self, signer: Signer | None = None) -> None:
@@ -252,9 +267,12 @@ class History:
             ) from error
         finally:
             self._settle()
-            self.seal()
-            self._settle()
             self._rotate()
+            while self._full and (left := len(self._full)):
+                self.seal()
+                self._settle()
+                if len(self._full) == left:  # in vain
+                    break
             if signer is not None:
                 self._sign(signer)
 
@@ -263,7 +281,3 @@ class History:
             self._catalogue.sign(signer, self._next - 1, self._digest)
         except OSError as error:
             self._not_sealed = self._not_sealed or str(error)
-
-
-def _added(first: _Hot, then: _Hot) -> _Hot:
-    return _Hot(first.numbers + then.numbers, first.values + then.values, first.first or then.first, then.last or first.last)

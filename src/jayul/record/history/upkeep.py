@@ -33,8 +33,8 @@ from jayul.record.history.seal import (
     write_part,
 )
 
-SMALL = 1_000_000  # a file with fewer values is small
-MOST = 4_000_000  # small files are merged up to so many
+SMALL = 2_000_000  # a file with fewer values is small
+MOST = 3_500_000  # small files are merged up to so many
 FEW = 8  # so many small files are left as they are
 
 
