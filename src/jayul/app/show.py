@@ -196,8 +196,9 @@ def learned(card: Card) -> str:
     """Say in one line what a model learned from, and how it did on what it had not seen."""
     if card.kind == "simtwin":
         return _("nothing: it is a simulation")
+    refused = [_("{n} fits refused: too little of the data was there").format(n=card.refused)] if card.refused else []
     if not card.fits:
-        return _("has not learned yet")
+        return "; ".join([_("has not learned yet"), *refused])
     parts = [_("{fits} fits, {rows} rows").format(fits=len(card.fits), rows=sum(fit.rows for fit in card.fits))]
     if card.coverage is not None:
         text = _("{share:.1f} % of the rows offered; digest {digest}")
@@ -214,7 +215,7 @@ def learned(card: Card) -> str:
     if "alarms" in found:
         text = _("{alarms:.1f} % of {rows} watched ticks rang")
         parts.append(text.format(alarms=100 * found["alarms"], rows=f"{found['rows']:.0f}"))
-    return "; ".join(parts)
+    return "; ".join([*parts, *refused])
 
 
 def closed(outcomes: Sequence[Outcome]) -> list[str]:

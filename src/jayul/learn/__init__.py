@@ -34,11 +34,15 @@ class Twin(Protocol):
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What a model's factory may know: its name, the tags that it can read, and the twins of simulated plants by name."""
+    """What a model's factory may know: its name, the tags that it can read, the twins of simulated plants by name.
+
+    `least`: nothing is fitted to data whose coverage is below it.
+    """
 
     name: str
     tags: TagTable
     twins: Mapping[str, Callable[[], Twin]] = {}
+    least: float = 0.0
 
 
 class Fitted(msgspec.Struct, frozen=True):
@@ -61,7 +65,8 @@ class Card(msgspec.Struct, frozen=True):
     `measured` holds figures by name: `mae` (in `unit`, that of the target), `mae-naive` (of the peer that `peer` names), `ratio` of
     the two, `inside` (share of values within the interval), `nominal` (the share it aims at), `alarms` (share of ticks that rang),
     `rows` (how many were judged).
-    A figure that was not measured is not there. `digest` and `coverage` are those of all fits (`together`).
+    A figure that was not measured is not there. `digest` and `coverage` are those of all fits (`together`). `refused`: fits that
+    were due, but not made, as too little of their data was there.
     """
 
     kind: str
@@ -73,6 +78,7 @@ class Card(msgspec.Struct, frozen=True):
     unit: str = "1"
     digest: str = ""
     coverage: float | None = None
+    refused: int = 0
 
 
 @runtime_checkable

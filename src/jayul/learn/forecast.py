@@ -61,7 +61,7 @@ class ForecastConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def forecast(config: ForecastConfig, setting: Setting) -> Forecast:
     """Make the model. Raises ValueError for an unknown tag."""
     known(setting, (config.target,))
-    return Forecast(config, setting.name, setting.tags[config.target].unit)
+    return Forecast(config, setting.name, setting.tags[config.target].unit, setting.least)
 
 
 class Fit(msgspec.Struct, frozen=True):
@@ -78,7 +78,7 @@ class Memory(msgspec.Struct, frozen=True):
     low, median, high, by how much the interval was widened, each seasonal naive.
 
     `scores`: by how much values lay outside the interval before it was widened, newest last. `errors`: sums of absolute errors, of
-    the median and of each seasonal naive; `judged`, `inside`: counts.
+    the median and of each seasonal naive; `judged`, `inside`: counts; `refused`: fits that too little data was there for.
     """
 
     at: int
@@ -91,12 +91,14 @@ class Memory(msgspec.Struct, frozen=True):
     fit: Fit | None = None
     fitted_at: int = 0
     said: tuple[float, ...] = ()
+    refused: int = 0
 
 
 class Forecast:
     """The model."""
 
-    def __init__(self, config: ForecastConfig, name: str, unit: str) -> None:
+    def __init__(self, config: ForecastConfig, name: str, unit: str, least: float = 0.0) -> None:
+        self._least = least
         self._config, self._name, self.needs = config, name, (config.target,)
         self._step = span(config.step)
         self._ahead, self._first, self._window, self._refit, self._keep = (
@@ -139,7 +141,10 @@ class Forecast:
         at, y = memory.at + self._step, np.append(memory.y, value)[-(self._window + self._past + self._ahead) :]
         memory = self._judge(msgspec.structs.replace(memory, at=at, y=y), value)
         if len(y) >= self._first and (memory.fit is None or at - memory.fitted_at >= self._refit * self._step):
-            memory = msgspec.structs.replace(memory, fit=self._fit(y, at) or memory.fit, fitted_at=at)
+            fit = self._fit(y, at)
+            short = fit is not None and (fit.seen.coverage or 0.0) < self._least
+            kept, refused = memory.fit if short or fit is None else fit, memory.refused + short
+            memory = msgspec.structs.replace(memory, fit=kept, fitted_at=at, refused=refused)
         naive = [self._naive(y, season) for season in self._seasons]
         *made, more = self._predict(memory, y, at)
         known = memory.judged > 0
@@ -232,7 +237,9 @@ class Forecast:
             }
             measured |= {"ratio": mae / min(naive)} if min(naive) else {}
         fits, names = (memory.fit.seen,) if memory.fit else (), tuple(tag.name for tag in self.tags)
-        return Card("forecast", self.needs, names, fits, measured, "seasonal naive", self.tags[0].unit, *together(fits))
+        return Card(
+            "forecast", self.needs, names, fits, measured, "seasonal naive", self.tags[0].unit, *together(fits), memory.refused
+        )
 
 
 def _quantile(z: np.ndarray, y: np.ndarray, q: float, ridge: float) -> np.ndarray:

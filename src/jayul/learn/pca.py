@@ -50,7 +50,7 @@ class PcaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def pca(config: PcaConfig, setting: Setting) -> Pca:
     """Make the model. Raises ValueError for an unknown tag."""
     known(setting, (*config.tags, *config.regime))
-    return Pca(config, setting.name)
+    return Pca(config, setting.name, setting.least)
 
 
 class Fit(msgspec.Struct, frozen=True):
@@ -68,7 +68,8 @@ class Fit(msgspec.Struct, frozen=True):
 class Memory(msgspec.Struct, frozen=True):
     """Where the set-points stand and since when; what was collected of this stay, what is fitted; ticks in a row beyond a limit.
 
-    `missed`: ticks of this stay with an input that was not fresh. `watched` and `alarmed` count ticks since the first fit.
+    `missed`: ticks of this stay with an input that was not fresh. `watched` and `alarmed` count ticks since the first fit,
+    `refused` the fits that too little data was there for.
     """
 
     key: tuple[float, ...] | None = None
@@ -81,13 +82,14 @@ class Memory(msgspec.Struct, frozen=True):
     rings: bool = False
     watched: int = 0
     alarmed: int = 0
+    refused: int = 0
 
 
 class Pca:
     """The model."""
 
-    def __init__(self, config: PcaConfig, name: str) -> None:
-        self._config, self._name = config, name
+    def __init__(self, config: PcaConfig, name: str, least: float = 0.0) -> None:
+        self._config, self._name, self._least = config, name, least
         self.needs = tuple(dict.fromkeys((*config.tags, *config.regime)))
         self._settle, self._train, self._test = (span(text) for text in (config.settle, config.train, config.test))
         names = dict(enumerate(config.tags))
@@ -139,10 +141,14 @@ class Pca:
         enough = min(len(rows) * share, len(rows) * (1 - share)) >= max(LEAST, 2 * len(row))
         if at - memory.since < self._settle + self._train + self._test or not enough:
             return msgspec.structs.replace(memory, rows=rows)
+        coverage = len(rows) / (len(rows) + memory.missed)
+        if coverage < self._least:  # from here on anew
+            since, refused = at - self._settle, memory.refused + 1
+            return msgspec.structs.replace(memory, rows=(row,), missed=0, since=since, refused=refused)
         begin = memory.since + self._settle
         regime = dict(zip(self._config.regime, key, strict=True))
         matrix, count = np.array(rows), int(len(rows) * share)
-        digest, coverage = digest_of(self._config.tags, matrix[:count]), len(rows) / (len(rows) + memory.missed)
+        digest = digest_of(self._config.tags, matrix[:count])
         fit = self._fit(matrix, share, Fitted(begin, begin + self._train, count, regime, digest, coverage))
         return msgspec.structs.replace(memory, rows=(), fits={**memory.fits, key: fit})
 
@@ -150,7 +156,9 @@ class Pca:
         """Return the fit of each regime and the share of watched ticks that rang; the truth about them is not known."""
         measured = {"rows": float(state.watched), "alarms": state.alarmed / state.watched} if state.watched else {}
         fits = tuple(fit.seen for fit in state.fits.values())
-        return Card("pca", self.needs, tuple(tag.name for tag in self.tags), fits, measured, "", "1", *together(fits))
+        return Card(
+            "pca", self.needs, tuple(tag.name for tag in self.tags), fits, measured, "", "1", *together(fits), state.refused
+        )
 
     def _fit(self, rows: np.ndarray, share: float, about: Fitted) -> Fit:
         seen, unseen = rows[: int(len(rows) * share)], rows[int(len(rows) * share) :]

@@ -46,7 +46,7 @@ class SoftsensorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def softsensor(config: SoftsensorConfig, setting: Setting) -> Softsensor:
     """Make the model. Raises ValueError for an unknown tag."""
     known(setting, (config.target, *config.tags))
-    return Softsensor(config, setting.name, setting.tags[config.target].unit)
+    return Softsensor(config, setting.name, setting.tags[config.target].unit, setting.least)
 
 
 class Fit(msgspec.Struct, frozen=True):
@@ -62,19 +62,23 @@ class Fit(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """What was collected (time, inputs [n] and target) until there is a fit; `missed`: ticks since the first that could not be."""
+    """What was collected (time, inputs [n] and target) until there is a fit; `missed`: ticks since the first that could not be.
+
+    `refused` counts the fits that too little data was there for.
+    """
 
     at: tuple[int, ...] = ()
     rows: tuple[np.ndarray, ...] = ()
     fit: Fit | None = None
     missed: int = 0
+    refused: int = 0
 
 
 class Softsensor:
     """The model."""
 
-    def __init__(self, config: SoftsensorConfig, name: str, unit: str) -> None:
-        self._config, self._name = config, name
+    def __init__(self, config: SoftsensorConfig, name: str, unit: str, least: float = 0.0) -> None:
+        self._config, self._name, self._least = config, name, least
         self._train, self._test = span(config.train), span(config.test)
         self.needs = (config.target, *config.tags)
         self.drivers = config.tags  # what it goes by; the target is needed only to learn
@@ -110,8 +114,10 @@ class Softsensor:
         at, rows = (*memory.at, frame.at), (*memory.rows, np.append(row, frame[self._config.target]))
         count = sum(time < at[0] + self._train for time in at) if frame.at - at[0] >= self._train + self._test else 0
         if count < max(LEAST, 2 * len(row)) or len(rows) - count < LEAST:
-            return Memory(at, rows, missed=memory.missed)
-        return Memory(fit=self._fit(np.array(at), np.array(rows), memory.missed))
+            return msgspec.structs.replace(memory, at=at, rows=rows)
+        if len(rows) / (len(rows) + memory.missed) < self._least:  # from here on anew
+            return Memory(at[-1:], rows[-1:], refused=memory.refused + 1)
+        return Memory(fit=self._fit(np.array(at), np.array(rows), memory.missed), refused=memory.refused)
 
     def _fit(self, at: np.ndarray, rows: np.ndarray, missed: int) -> Fit:
         count = int(np.searchsorted(at, at[0] + self._train))
@@ -142,4 +148,4 @@ class Softsensor:
         fit = state.fit
         names = tuple(tag.name for tag in self.tags)
         fits, measured = ((fit.seen,), fit.measured) if fit else ((), {})
-        return Card("softsensor", self.needs, names, fits, measured, "mean", self.tags[0].unit, *together(fits))
+        return Card("softsensor", self.needs, names, fits, measured, "mean", self.tags[0].unit, *together(fits), state.refused)

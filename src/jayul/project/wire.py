@@ -271,12 +271,13 @@ def _hint(manifest: Manifest, text: str, known: Sequence[str]) -> str:
 def _models(manifest: Manifest, tags: TagTable, rules: Sequence[Any]) -> tuple[dict[str, tuple[Model, Any]], list[Tag]]:
     models: dict[str, tuple[Model, Any]] = {}
     derived: list[Tag] = []
+    least = manifest.contract.least if manifest.contract else 0.0
 
     def add(name: str, make: Callable[[learn.Setting], Any], path: Sequence[str | int]) -> None:
         if name in models:
             manifest.fail(path, N_("the name '{name}' is taken; give each model its own"), name=name)
         try:
-            model = make(learn.Setting(name, TagTable([*tags.tags, *derived]), TWINS))
+            model = make(learn.Setting(name, TagTable([*tags.tags, *derived]), TWINS, least))
             TagTable([*tags.tags, *derived, *model.tags])
         except (ExprError, ValueError) as error:
             manifest.fail(path, "{text}", text=_hint(manifest, str(error), [*tags.names, *(tag.name for tag in derived)]))
