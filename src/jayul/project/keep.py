@@ -69,12 +69,7 @@ class Keeper:
 
     def _lookup(self, tag: int, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Find stored samples of a tag at these times: known (bool), value, status."""
-        found = self.reader.samples([self._contract.names[tag]], int(at.min()), int(at.max()) + 1)
-        there = found["source_at"].cast(pa.int64()).to_numpy()
-        place = np.minimum(np.searchsorted(there, at), max(len(there) - 1, 0))
-        if not len(there):
-            return np.zeros(len(at), dtype=np.bool_), np.full(len(at), np.nan), np.zeros(len(at), dtype=np.uint32)
-        return there[place] == at, found["value"].to_numpy()[place], found["status"].to_numpy()[place]
+        return self.reader.lookup(self._contract.names[tag], at)
 
     def add(self, frame: Frame, decision: Decision, outcome: Outcome) -> None:  # noqa: ARG002 - the shape of `run`'s watcher
         """Take in one finished tick."""
