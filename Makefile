@@ -12,7 +12,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Jayul needs Python 3.11 or newer; say PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,wire]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,wire,web]'
 	@PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[tep]' >/dev/null 2>&1 \
 		|| echo "The Tennessee Eastman plant could not be built (is a C compiler there?); the demo runs on tank."
 	@touch $@
@@ -25,16 +25,16 @@ test: setup
 	$(BIN)/pytest
 
 test-system: setup peers # with counterparts that nobody here wrote; a test that skips fails
-	JAYUL_NO_SKIP=1 $(BIN)/pytest tests/system tests/wire
+	JAYUL_NO_SKIP=1 $(BIN)/pytest tests/system tests/wire tests/web
 
-peers: .peers/.stamp # node-opcua, modbus-serial, Node-RED (npm); mosquitto, mbpoll (Debian)
+peers: .peers/.stamp # node-opcua, modbus-serial, Node-RED, axe-core (npm); mosquitto, mbpoll, chromium (Debian)
 
 .peers/.stamp: tests/wire/peers/package.json
 	mkdir -p .peers && cp tests/wire/peers/package.json .peers/
 	cd .peers && npm install --no-audit --no-fund --loglevel=error
-	@command -v mosquitto >/dev/null && command -v mosquitto_pub >/dev/null && command -v mbpoll >/dev/null \
-		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients mbpoll; } \
-		|| { echo "install mosquitto, mosquitto-clients and mbpoll"; exit 2; }
+	@command -v mosquitto >/dev/null && command -v mosquitto_pub >/dev/null && command -v mbpoll >/dev/null && command -v chromium >/dev/null \
+		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients mbpoll chromium; } \
+		|| { echo "install mosquitto, mosquitto-clients, mbpoll and chromium"; exit 2; }
 	@touch $@
 
 check: setup

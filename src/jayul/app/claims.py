@@ -60,7 +60,7 @@ def who(names: Sequence[str]) -> str:
 
 
 def _conclusion(console: Console, paper: Claim | Sealed) -> None:
-    console.print(headline(_figures(paper)), style="bold", highlight=False, soft_wrap=True)
+    console.print(headline(figures_of(paper)), style="bold", highlight=False, soft_wrap=True)
     for reason in paper.effect["reasons"] if isinstance(paper, Claim) else ():
         console.print(_("Because: {reason}").format(reason=proofs.reason(reason)), highlight=False)
     if paper.watched is not None:
@@ -69,7 +69,8 @@ def _conclusion(console: Console, paper: Claim | Sealed) -> None:
     console.print(money(paper.money), highlight=False, soft_wrap=True)
 
 
-def _figures(paper: Claim | Sealed) -> dict[str, Any]:
+def figures_of(paper: Claim | Sealed) -> dict[str, Any]:
+    """Return what was concluded: conclusion, benefit, pairs, hours, kpi, no_worse, unit."""
     if isinstance(paper, Sealed):
         rest = {"hours": paper.plant_hours, "kpi": paper.kpi, "no_worse": paper.no_worse, "unit": paper.unit}
         return {"conclusion": paper.conclusion, "benefit": paper.benefit, "pairs": paper.pairs, **rest}
@@ -131,7 +132,7 @@ def as_dict(found: Verified) -> dict[str, Any]:
     """Return a verification as plain values: `differs` is where and what, in English, first things first."""
     differs = [{"where": p.where.removesuffix(": "), "what": p.message.format(**p.params)} for p in found.differs]
     rest = {name: getattr(found, name) for name in ("kind", "digest", "recomputed", "key_pinned", "signed_by")}
-    conclusion = _figures(found.paper)["conclusion"] if found.paper is not None else None
+    conclusion = figures_of(found.paper)["conclusion"] if found.paper is not None else None
     return {"ok": found.ok, **rest, "conclusion": conclusion, "differs": differs}
 
 

@@ -36,7 +36,7 @@ def _without_language(arguments: Sequence[str]) -> list[str]:
 
 
 def _run(arguments: list[str], language: str) -> int:
-    from jayul.app import commands, contracts, histories, imports, queries, show, wires  # noqa: F401 - these add their commands
+    from jayul.app import commands, contracts, histories, imports, queries, show, uis, wires  # noqa: F401 - these add their commands
     from jayul.plant.errors import Refused, Unreachable
     from jayul.plant.journal import Diverged
     from jayul.project.problem import ManifestError

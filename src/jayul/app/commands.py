@@ -450,18 +450,27 @@ def demo(
     name: Annotated[str, typer.Argument(help=_("the demo: tank or tennessee-eastman"))] = "tank",
     out: Annotated[Path | None, typer.Option(help=_("keep the runs in this folder"))] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**62, help=_("decides every random number"))] = 0,
+    open_: Annotated[bool, typer.Option("--open", help=_("show the runs in the control room afterwards"))] = False,
     json: Json = False,
 ) -> int:
     from jayul.app import demo as demos
 
     if name not in TEMPLATES:
         raise running.refuse(name, N_("unknown demo; there is: {known}"), known=", ".join(TEMPLATES))
+    work = out or Path("runs") / (name if name == "tennessee-eastman" else f"demo-{name}")
     if name == "tennessee-eastman":
         with interruptible() as stop, _progress() as progress:
             options = running.Options(seed, stop=stop, progress=progress)
-            result = demos.tennessee_eastman(console(), out or Path("runs") / name, options)
-        as_json(json, result.summary)
-        return 0
-    found = demos.tank(console(), out or Path("runs") / f"demo-{name}", seed)
-    as_json(json, {"demo": name, "found": found})
-    return 0 if all(row["found"] for row in found) else 1
+            result, good = demos.tennessee_eastman(console(), work, options).summary, True
+        as_json(json, result)
+    else:
+        found = demos.tank(console(), work, seed)
+        as_json(json, {"demo": name, "found": found})
+        good = all(row["found"] for row in found)
+    if open_:
+        from jayul.app.uis import serve
+
+        serve([work], show_it=True)
+    elif not json:
+        show.following(console(), show.command("ui", work))
+    return 0 if good else 1

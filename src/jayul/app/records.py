@@ -105,12 +105,16 @@ def _reason(why: str) -> str:
 def audit_csv(path: Path, found: Sequence[Entry]) -> None:
     """Write audit lines as CSV (UTF-8 with a mark, so that spreadsheets read Korean); times UTC."""
     with path.open("w", newline="", encoding="utf-8-sig") as file:
-        lines = csv.writer(file)
-        lines.writerow(["tick", "until", "time", "kind", "who", "subject", "what", "why"])
-        for e in found:
-            at = dt.datetime.fromtimestamp(e.at / 1e9, dt.UTC).isoformat()
-            cells = (e.kind, e.who, e.subject, e.what, e.why)
-            lines.writerow([e.tick, max(e.until, e.tick), at, *(_safe(cell) for cell in cells)])
+        audit_lines(csv.writer(file), found)
+
+
+def audit_lines(lines: Any, found: Sequence[Entry]) -> None:
+    """Write audit lines to a writer of CSV; times UTC."""
+    lines.writerow(["tick", "until", "time", "kind", "who", "subject", "what", "why"])
+    for e in found:
+        at = dt.datetime.fromtimestamp(e.at / 1e9, dt.UTC).isoformat()
+        cells = (e.kind, e.who, e.subject, e.what, e.why)
+        lines.writerow([e.tick, max(e.until, e.tick), at, *(_safe(cell) for cell in cells)])
 
 
 def _safe(cell: str) -> str:

@@ -192,6 +192,11 @@ def instant(at: int, zone: str) -> str:
     return dt.datetime.fromtimestamp(at / 1e9, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M %Z")
 
 
+def instant_exact(at: int, zone: str) -> str:
+    """Write a time (ns) to the second."""
+    return dt.datetime.fromtimestamp(at // 1_000_000_000, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
 def learned(card: Card) -> str:
     """Say in one line what a model learned from, and how it did on what it had not seen."""
     if card.kind == "simtwin":

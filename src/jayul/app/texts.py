@@ -8,11 +8,13 @@ from __future__ import annotations
 import gettext
 import os
 from collections.abc import Sequence
+from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 
 LANGUAGES = ("en", "ko")
-_language = "en"
-_catalogue: gettext.NullTranslations = gettext.NullTranslations()
+_default = "en"
+_chosen: ContextVar[str] = ContextVar("language", default="")  # of one request of the web app; empty: the default
 
 
 def choose(arguments: Sequence[str]) -> str:
@@ -30,16 +32,25 @@ def choose(arguments: Sequence[str]) -> str:
 
 def setup(language: str) -> None:
     """Use a language from now on."""
-    global _catalogue, _language
-    folder = Path(__file__).parent / "locale"
-    _catalogue, _language = gettext.translation("jayul", folder, [language], fallback=True), language
+    global _default
+    _default = language
+
+
+def here(language: str) -> None:
+    """Use a language in this context (one request) alone."""
+    _chosen.set(language)
+
+
+@cache
+def _catalogue(language: str) -> gettext.NullTranslations:
+    return gettext.translation("jayul", Path(__file__).parent / "locale", [language], fallback=True)
 
 
 def current() -> str:
     """Return the language that is in use."""
-    return _language
+    return _chosen.get() or _default
 
 
 def _(text: str) -> str:
     """Return a text in the reader's language."""
-    return _catalogue.gettext(text) if text else text
+    return _catalogue(current()).gettext(text) if text else text

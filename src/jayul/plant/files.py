@@ -85,7 +85,7 @@ class Files:
 
     def __init__(self, config: FilesConfig, clock: Clock) -> None:
         self._clock = clock
-        tables = {path: _load(path, config) for path in _paths(config)}
+        tables = {path: load(path, config) for path in _paths(config)}
         columns = next(iter(tables.values())).column_names
         for path, table in tables.items():
             _check_columns(path, table, config, columns)
@@ -118,6 +118,10 @@ class Files:
         long = steps[steps > GAP * interval] if interval else steps[:0]
         empty = tuple(name for i, name in enumerate(self.tags.names) if np.isnan(self._values[:, i]).all())
         return Survey(len(self._at), self.start, self.end, interval, len(long), int(long.max(initial=0)), self._bare, empty)
+
+    def numbers(self) -> np.ndarray:
+        """Return all values [rows, tags] in order of time; NaN where there is no number."""
+        return self._values
 
     async def read(self) -> Frame:
         """Return the newest row that is not later than now; nothing is known before the first."""
@@ -179,7 +183,8 @@ def _join(parts: list[tuple[Path, np.ndarray, np.ndarray]], config: FilesConfig)
     return np.concatenate(times), np.concatenate(rows)
 
 
-def _load(path: Path, config: FilesConfig) -> pa.Table:
+def load(path: Path, config: FilesConfig) -> pa.Table:
+    """Read a file as it is. Raises Refused."""
     try:
         match path.suffix.lower():
             case ".csv" | ".txt" | ".dat":

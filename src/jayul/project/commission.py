@@ -102,7 +102,7 @@ def commission(project: Path, out: Path, *, by: str, talk: Talk, within: int, li
     `within` ns of plant time the controller must have shed. The event names the steps; it is evidence against, if one failed.
     """
     now = status(out)
-    known_person(now, by)
+    known_person(now.header, by)
     if high := [level for level in now.levels.values() if Level[level.upper()] >= Level.CONFIRM]:
         message = N_("a policy stands at {level} and may write; take it down first with: jayul demote {run} POLICY")
         raise refuse(out, message, level=high[0], run=out)

@@ -64,7 +64,7 @@ def approve(
 
 
 def _may(now: Status, by: str, reason: str) -> None:
-    known_person(now, by)
+    known_person(now.header, by)
     people = {person.name: person.roles for person in parse_canonical(now.header.manifest).people.person}
     if "engineer" not in people[by]:
         raise refuse("--by", N_("a change is approved by an engineer"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -14,8 +14,8 @@ from jayul.core.clock import Sim
 from jayul.core.guard import HOUR
 from jayul.core.ladder import Rung, missing
 from jayul.core.loop import Line, Seat, State, run
-from jayul.core.types import Ask, Event, Frame, Level, MovePlan, Proposal, Reading, Tag
-from jayul.plant.journal import Compare, Diverged, JournalInbox, JournalPlant, Tape
+from jayul.core.types import Ask, Event, Frame, Level, MovePlan, Proposal, Reading, Tag, TagTable
+from jayul.plant.journal import Compare, Diverged, JournalInbox, JournalPlant, Tape, Tick
 from jayul.project.problem import N_
 from jayul.project.run import Watch, read_header, read_summary, refuse, ticks_of
 from jayul.project.wire import replay_line
@@ -109,11 +109,8 @@ def _play(out: Path, differ: Callable[[int, str], None], *, full: bool, progress
     files = OsFiles(out / "journal", create=False)
     header = header_of(out, files)
     count = sum(tick.outcome is not None for tick in ticks_of(files))
-    line, kept = replay_line(header, full=full)
     tape = Tape(ticks_of(files))
-    if not full:
-        models = {name: (_Silent(name, tape), None) for name in line.models}
-        line = replace(line, models=models, seats=tuple(replace(seat, policy=_playback(seat, tape)) for seat in line.seats))
+    line, kept = replay_line(header, full=full) if full else played_back(header, tape)
     state = asyncio.run(
         run(
             line, JournalPlant(kept, tape), Sim(0, header.seed), Compare(tape, differ, whole_frame=False), JournalInbox(tape),
@@ -121,6 +118,20 @@ def _play(out: Path, differ: Callable[[int, str], None], *, full: bool, progress
         )
     )  # fmt: skip
     return count, line, state
+
+
+class Playing(Protocol):
+    """What plays ticks: `tick` is the one that is being played."""
+
+    @property
+    def tick(self) -> Tick | None: ...
+
+
+def played_back(header: Header, tape: Playing) -> tuple[Line, TagTable]:
+    """Return a line whose models and policies say what the journal says they said, and the tags that it kept."""
+    line, kept = replay_line(header, full=False)
+    models = {name: (_Silent(name, tape), None) for name in line.models}
+    return replace(line, models=models, seats=tuple(replace(seat, policy=_playback(seat, tape)) for seat in line.seats)), kept
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -158,10 +169,11 @@ def ladder(out: Path) -> Ladder:
 
     _, line, state = _play(out, differ, full=False, progress=lambda done, total: None)
     orders = [event for event in state.orders.values() if event.body.get("clear") is not True]
-    return Ladder(state.tick - 1, [_standing(seat, state.rungs[seat.name], line.period) for seat in line.seats], orders)
+    return Ladder(state.tick - 1, [standing(seat, state.rungs[seat.name], line.period) for seat in line.seats], orders)
 
 
-def _standing(seat: Seat, rung: Rung, period: int) -> Standing:
+def standing(seat: Seat, rung: Rung, period: int) -> Standing:
+    """Return where a policy stands. `period` in ns."""
     lacks = missing(rung, seat.terms)
     further = Level(rung.level + 1).name.lower() if rung.level < Level.AUTO else ""
     ticks = lacks["ticks"][1] - lacks["ticks"][0] if "ticks" in lacks else 0
@@ -177,7 +189,7 @@ class _Silent:
     tags: tuple[Tag, ...] = ()
     needs: tuple[str, ...] = ()
 
-    def __init__(self, name: str, tape: Tape) -> None:
+    def __init__(self, name: str, tape: Playing) -> None:
         self._name, self._tape = name, tape
 
     def learn(self, frames: Sequence[Frame]) -> None:
@@ -190,7 +202,7 @@ class _Silent:
         return None, ()
 
 
-def _playback(seat: Seat, tape: Tape) -> Any:
+def _playback(seat: Seat, tape: Playing) -> Any:
     """Make a policy that says what the journal says it said."""
 
     def policy(state: None, frame: Frame, plan: Any) -> tuple[None, Sequence[Proposal | MovePlan]]:  # noqa: ARG001 - a policy

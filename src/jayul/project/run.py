@@ -27,7 +27,7 @@ from jayul.plant.gated import Gated
 from jayul.plant.journal import Compare, Diverged, JournalInbox, JournalPlant, Rejoin, Rewindable, Tape, Tick, read_back
 from jayul.plant.link import Linked
 from jayul.plant.sim.people import SimulatedPeople
-from jayul.project import gates, invariance, links
+from jayul.project import gates, hold, invariance, links
 from jayul.project import histories as kept
 from jayul.project.contracts import contract_of
 from jayul.project.keep import Keeper
@@ -91,13 +91,17 @@ def refuse(where: object, message: str, **params: object) -> ManifestError:
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Hold the run folder for this process alone."""
-    fd = os.open(out / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+    fd = os.open(out / hold.LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise refuse(out, N_("another process is running here; wait for it, or use another --out")) from None
-        yield
+        hold.write_self(fd)
+        try:
+            yield
+        finally:
+            os.ftruncate(fd, 0)
     finally:
         os.close(fd)
 

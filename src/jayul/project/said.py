@@ -13,6 +13,7 @@ from jayul.project.problem import N_
 from jayul.project.said_contract import CONTRACT
 from jayul.project.said_history import HISTORY
 from jayul.project.said_imports import IMPORTS
+from jayul.project.said_web import WEB
 from jayul.project.said_wire import WIRE
 
 
@@ -148,6 +149,7 @@ TEMPLATES = (
     *CONTRACT,
     *HISTORY,
     *IMPORTS,
+    *WEB,
     *WIRE,
 )
 _KNOWN = [(_pattern(template), template) for template in TEMPLATES]

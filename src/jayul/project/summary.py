@@ -168,9 +168,15 @@ class Summary(msgspec.Struct, frozen=True):
     kept: Kept | None = None  # what the ledger counted; null: no history was kept
 
 
-def _rings(tag: Tag) -> bool:
+def rings(tag: Tag) -> bool:
     """Say whether a derived tag is an alarm: by its name, or a condition that is not the guard's own."""
     return tag.name.endswith(".alarm") or (tag.states == CONDITION and not tag.name.startswith("guard."))
+
+
+def tops(table: TagTable, name: str) -> list[Tag]:
+    """Return the tags that name the largest contributions to an alarm, if its model does."""
+    names = [f"{name.rsplit('.', 1)[0]}.top{i}" for i in (1, 2, 3)]
+    return [table[top] for top in names if top in table.index]
 
 
 class _Alarm:
@@ -178,8 +184,7 @@ class _Alarm:
 
     def __init__(self, table: TagTable, name: str) -> None:
         self.name = name
-        tops = [f"{name.rsplit('.', 1)[0]}.top{i}" for i in (1, 2, 3)]
-        self._tops = [table[top] for top in tops if top in table.index]
+        self._tops = tops(table, name)
         self.count, self.ticks, self._ns, self._began, self._top = 0, 0, 0, 0, list[str]()
         self._longest: list[Episode] = []
 
@@ -189,8 +194,8 @@ class _Alarm:
         self.ticks += bool(rings)
         if rings and not self._began:
             self._began = frame.at
-            tops = [(tag.states, frame[tag.name]) for tag in self._tops]
-            self._top = [states[int(code)] for states, code in tops if not math.isnan(code) and int(code) in states]
+            found = [(tag.states, frame[tag.name]) for tag in self._tops]
+            self._top = [states[int(code)] for states, code in found if not math.isnan(code) and int(code) in states]
         elif self._began and not rings:
             self.close(frame.at)
 
@@ -224,7 +229,7 @@ class Tally:
         self.levels: tuple[Level, ...] = (Level.RECORD,) * len(policies)
         self.events_refused: dict[str, int] = {}
         self.last: Decision | None = None
-        names = [tag.name for tag in table.tags if tag.kind == "derived" and _rings(tag)]
+        names = [tag.name for tag in table.tags if tag.kind == "derived" and rings(tag)]
         self._alarms = [_Alarm(table, name) for name in names]
         self.effort, self._laid = Effort({}), dict[str, int]()
         self._has_kpi, self._kpi_sum, self._kpi_ticks = KPI in table.index, 0.0, 0

@@ -44,7 +44,7 @@ def trend(effect: Effect, hours: list[float], values: list[float], unit: str, st
     low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
     fx, ox = _scale(0.0, max(hours), WIDTH, PAD, flip=False)
     fy, oy = _scale(low, high, HEIGHT, PAD, flip=True)
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="figure">']
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true" class="figure">']
     for block in effect.blocks:
         x, end = ((t - start) / 3.6e12 * fx + ox for t in (block.start, block.end))
         kind = "out" if block.left_out else block.arm
@@ -64,7 +64,7 @@ def line(hours: list[float], values: list[float], unit: str) -> str:
     fx, ox = _scale(hours[0], hours[-1], WIDTH, PAD, flip=False)
     fy, oy = _scale(low, high, HEIGHT, PAD, flip=True)
     points = " ".join(f"{h * fx + ox:.1f},{v * fy + oy:.1f}" for h, v in zip(hours, values, strict=True))
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="figure">', *_axis(low, high, unit)]
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true" class="figure">', *_axis(low, high, unit)]
     parts.append(f'<polyline points="{points}" class="line"/>')
     for hour in _ticks(hours[0], hours[-1]):
         x = hour * fx + ox
@@ -89,7 +89,7 @@ def band(
     edge = [f"{x:.1f},{row[2] * fy + oy:.1f}" for x, row in made] + [f"{x:.1f},{row[0] * fy + oy:.1f}" for x, row in made[::-1]]
     middle = [f"{x:.1f},{row[1] * fy + oy:.1f}" for x, row in made]
     line = [f"{h * fx + ox:.1f},{v * fy + oy:.1f}" for h, v in zip(hours, actual, strict=True) if not math.isnan(v)]
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="figure">', *_axis(low, high, unit)]
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true" class="figure">', *_axis(low, high, unit)]
     parts += [f'<polygon points="{" ".join(edge)}" class="band"/>', f'<polyline points="{" ".join(middle)}" class="median"/>']
     parts.append(f'<polyline points="{" ".join(line)}" class="line"/>')
     for hour, text in marks.items():
@@ -110,7 +110,7 @@ def forest(effect: Effect, plan: Plan) -> str:
     low, high = low - 0.08 * (high - low), high + 0.08 * (high - low)
     fx, ox = _scale(low, high, WIDTH, PAD, flip=False)
     height = ROW * (len(rows) + 2) + 2 * PAD
-    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" class="figure">']
+    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" aria-hidden="true" class="figure">']
     for value in _ticks(low, high):
         x = value * fx + ox
         parts.append(
@@ -140,7 +140,7 @@ def evidence(effect: Effect, bound: float) -> str:
     low, high = min(values) - 0.2, max(values) + 0.2
     fx, ox = _scale(0.5, len(rows) + 0.5, WIDTH, PAD, flip=False)
     fy, oy = _scale(low, high, HEIGHT, PAD, flip=True)
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="figure">']
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true" class="figure">']
     for power in range(math.ceil(low), math.floor(high) + 1):
         y = fy * power + oy
         parts.append(f'<line x1="{PAD}" y1="{y:.1f}" x2="{WIDTH - PAD}" y2="{y:.1f}" class="grid"/>')

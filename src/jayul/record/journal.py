@@ -124,6 +124,16 @@ class Scan:
                 raise self._corrupt(name, end, "segment ends inside a record")
             self.torn = (name, end, len(data) - end)
 
+    @staticmethod
+    def decode(payload: bytes) -> Entry:
+        """Return the entry of a record."""
+        entry: Entry = _decode(payload)
+        return entry
+
+    def take(self, name: str, start: int, payload: bytes, digest: bytes) -> Entry:
+        """Take in the next record, whose checksum and digest were found good. Raises Corrupt."""
+        return self._entry(name, start, payload, digest)[1]
+
     def _entry(self, name: str, start: int, payload: bytes, digest: bytes) -> tuple[Head, Entry]:
         try:
             entry = _decode(payload)

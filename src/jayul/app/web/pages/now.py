@@ -1,0 +1,175 @@
+"""Now: the plant by unit, where each policy stands and why, the move on the table, and the way back to the plant's own control."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import anyio
+import msgspec
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from jayul.app import show
+from jayul.app.texts import _
+from jayul.app.web import replay, view
+from jayul.app.web.accounts import Role
+from jayul.app.web.desk import Screen
+from jayul.app.web.security import Forbidden, person
+from jayul.core.types import BAD_NO_DATA, Level, MovePlan, Tag, Verdict
+from jayul.project.look import Standing
+from jayul.project.people import hand_in
+from jayul.project.problem import ManifestError
+from jayul.project.timeline import Moment
+
+LADDER = tuple(level.name.lower() for level in Level)
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One tag as it stands: `place` is where it lies between its limits (0 to 1), if it has any; `state` is good, stale or bad."""
+
+    tag: Tag
+    value: float
+    age: float
+    state: str
+    place: float | None
+    text: str
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One tag of a move: from what to what, how fast."""
+
+    tag: str
+    unit: str
+    have: float
+    to: float
+    ramp: float | None
+
+
+class Seat(msgspec.Struct, frozen=True):
+    """A policy: where it stands, the move on the table, and what the guard says of what it asks for now."""
+
+    standing: Standing
+    reason: str
+    lacks: tuple[str, ...]
+    plan: MovePlan | None
+    targets: tuple[Target, ...]
+    effect: str
+    verdicts: tuple[Verdict, ...]
+    waits: str  # "approval", "signature" or empty
+    ask: str
+    writes: bool
+
+
+class Now(msgspec.Struct, frozen=True):
+    """All that the page shows of one tick."""
+
+    tick: int
+    at: int
+    units: dict[str, tuple[Point, ...]]
+    seats: tuple[Seat, ...]
+    troubled: tuple[Point, ...]
+    running: bool
+    mood: str  # well, person (somebody is asked), trouble
+
+
+def look(screen: Screen, number: int | None = None) -> Now:
+    """Gather what the page shows of a tick (the newest if none is named)."""
+    timeline = screen.timeline
+    moment = timeline.moment(len(timeline) - 1 if number is None else number)
+    points = [point for tag in timeline.table.tags if (point := _point(moment, tag)) is not None]
+    units: dict[str, list[Point]] = {}
+    for point in points:
+        units.setdefault(unit_of(point.tag), []).append(point)
+    seats = tuple(_seat(screen, moment, standing) for standing in timeline.standings(moment.state))
+    troubled = tuple(point for point in points if point.state != "good")
+    mood = "trouble" if troubled or screen.trouble else "person" if any(seat.waits for seat in seats) else "well"
+    running = number is None and moment.tick.outcome is None
+    ordered = {name: tuple(group) for name, group in sorted(units.items())}
+    return Now(moment.tick.decision.tick, moment.frame.at, ordered, seats, troubled, running, mood)
+
+
+def unit_of(tag: Tag) -> str:
+    """Return the unit of the plant that a tag belongs to: the part of its name before the last dot, or what Jayul derived."""
+    if tag.kind == "derived":
+        return _("derived")
+    return tag.name.rpartition(".")[0] or _("plant")
+
+
+def _point(moment: Moment, tag: Tag) -> Point | None:
+    frame = moment.frame
+    i = frame.table.index[tag.name]
+    value, status = float(frame.value[i]), int(frame.status[i])
+    if status == BAD_NO_DATA and tag.kind == "derived":
+        return None
+    age = (frame.at - int(frame.source_at[i])) / 1e9 if frame.source_at[i] else math.inf
+    state = "good" if frame.fresh(tag.name) else "bad" if status >= 0x4000_0000 or math.isnan(value) else "stale"
+    place = None
+    if tag.low is not None and tag.high is not None and tag.high > tag.low and not math.isnan(value):
+        place = min(max((value - tag.low) / (tag.high - tag.low), 0.0), 1.0)
+    text = tag.states.get(int(value), "") if tag.states and not math.isnan(value) else ""
+    return Point(tag, value, age, state, place, text)
+
+
+def _seat(screen: Screen, moment: Moment, standing: Standing) -> Seat:
+    decision, table = moment.tick.decision, screen.timeline.table
+    plan = moment.plans.get(standing.policy)
+    waits = next((ask for ask in decision.asks if ask.policy == standing.policy), None)
+    mine = tuple(v for v in decision.verdicts if v.proposal.by == standing.policy)
+    asked = plan.targets.items() if plan else ()
+    ramp = plan.ramp if plan else {}
+    targets = tuple(Target(tag, table[tag].unit, moment.frame[tag], to, ramp.get(tag)) for tag, to in asked)
+    lacks = tuple(show.lack(name, have, need) for name, (have, need) in standing.lacks.items()) if standing.next else ()
+    writes = any(decision.verdicts[i].proposal.by == standing.policy for i in decision.writes)
+    effect = next((v.proposal.effect for v in mine if v.proposal.effect), "")
+    waiting = waits.kind if waits else ""
+    ask = f"{waits.policy}:{waits.subject}" if waits else ""
+    return Seat(
+        standing,
+        _(show.REASONS.get(standing.reason, standing.reason)),
+        lacks,
+        plan,
+        targets,
+        effect,
+        mine,
+        waiting,
+        ask,
+        writes,
+    )
+
+
+def body(screen: Screen, number: int | None = None) -> str:
+    """Render what changes from tick to tick."""
+    return view.fragment(
+        "now_body.html", now=look(screen, number), screen=screen, zone=view.zone(screen), LADDER=LADDER, past=number is not None
+    )
+
+
+async def show_now(request: Request, screen: Screen) -> HTMLResponse:
+    """Return the page, of the newest tick or of the one that is replayed."""
+    played = replay.of(request, screen)
+    text = await anyio.to_thread.run_sync(body, screen, played.tick if played else None)
+    return view.page(request, "now.html", screen=screen, here="now", body=text)
+
+
+ACTS: dict[str, Role] = {"approve": "operator", "reject": "operator", "sign": "engineer", "demote": "operator"}
+
+
+async def act(request: Request, screen: Screen) -> Response:
+    """Hand a person's act to the loop: approve, reject, sign, demote (of one policy, or of all: the way back)."""
+    what = request.path_params["act"]
+    if what not in ACTS:
+        raise Forbidden(404, _("There is no such page."))
+    session = await person(request, ACTS[what])
+    form = await request.form()
+    reason, ask, policy = (str(form.get(key, "")).strip()[:500] for key in ("reason", "ask", "policy"))
+    done: list[Any] = []
+    try:
+        if what == "demote":
+            names = [policy] if policy else list(screen.timeline.header.policies)
+            done = [hand_in(screen.out, None, by=session.name, demote=name, reason=reason) for name in names]
+        else:
+            done = [hand_in(screen.out, ask, by=session.name, reject=what == "reject", reason=reason, signer=session.signer)]
+    except ManifestError as error:
+        raise Forbidden(409, show.problem(error.problem)) from None
+    return HTMLResponse(view.fragment("said.html", text=_("Handed to the loop: {n} act(s).").format(n=len(done))))

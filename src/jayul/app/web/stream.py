@@ -1,0 +1,62 @@
+"""Server-sent events. What many look at is rendered once; a client that comes back says how far it had come (Last-Event-ID)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from jayul.app.texts import current
+from jayul.app.web.desk import Screen
+
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+MOST = 2.0  # pages a second, however fast a simulated plant runs
+KEPT = 256  # renderings
+
+
+def event(name: str, data: str, number: int | None = None) -> bytes:
+    """Return one event as it goes over the wire."""
+    head = f"event: {name}\n" + (f"id: {number}\n" if number is not None else "")
+    return (head + "".join(f"data: {line}\n" for line in data.splitlines() or [""]) + "\n").encode()
+
+
+class Rendered:
+    """The newest rendering of a view, made once for all who look at it in one language."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, str, str], tuple[int, str, bytes]] = {}
+        self._lock = anyio.Lock()
+
+    async def get(self, screen: Screen, view: str, render: Callable[[Screen], str]) -> bytes:
+        """Return the event of a view as it is now: the very same object as before if nothing on it changed."""
+        key = screen.id, view, current()
+        async with self._lock:
+            version, before = screen.version, self._made.get(key)
+            if before is None or before[0] != version:
+                text = await anyio.to_thread.run_sync(render, screen)
+                same = before is not None and before[1] == text
+                made = before[2] if before is not None and same else event(view, text, len(screen.timeline) - 1)
+                self._made.pop(key, None)
+                while len(self._made) >= KEPT:
+                    del self._made[next(iter(self._made))]
+                self._made[key] = version, text, made
+            return self._made[key][2]
+
+
+def pages(request: Request, screen: Screen, view: str, render: Callable[[Screen], str], made: Rendered) -> StreamingResponse:
+    """Stream a view of a run: the whole of it at once, then whenever something changed."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"retry: 1000\n\n"
+        sent = None
+        async for changed in screen.changes():
+            if await request.is_disconnected():
+                return
+            found = await made.get(screen, view, render) if changed else sent
+            yield found if found is not None and found is not sent else b": still here\n\n"
+            sent = found
+            await anyio.sleep(1 / MOST)
+
+    return StreamingResponse(body(), media_type="text/event-stream", headers=HEADERS)
