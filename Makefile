@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 SEED ?= 0
 
-.PHONY: setup demo test test-system peers check crash adversary faults handback soak mutate size bench truth docs i18n golden clean
+.PHONY: setup demo test test-system peers check crash adversary faults handback soak mutate size bench security truth docs i18n golden clean
 
 setup: $(STAMP)
 
@@ -63,6 +63,14 @@ handback: setup # brain and gateway killed at random moments, seen at the plant;
 
 soak: setup
 	$(BIN)/python benchmarks/soak.py --json --minutes 30 --tags 2000 --seed $(SEED)
+
+security: setup .security/.stamp # scanner, advisories, and the API fuzzed as each role; about 5 minutes
+	$(BIN)/python scripts/security.py
+
+.security/.stamp: pyproject.toml
+	$(PYTHON) -m venv .security
+	.security/bin/python -m pip install --quiet --disable-pip-version-check bandit==1.9.4 pip-audit==2.10.1 schemathesis==4.32.5
+	@touch $@
 
 mutate: setup # about 4 minutes; goes on where it was stopped, and begins anew where code or tests are newer
 	@find src tests/guard -name '*.py' -newer mutants/mutmut-stats.json 2>/dev/null | grep -q . && rm -rf mutants || true
