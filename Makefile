@@ -21,9 +21,8 @@ demo: setup
 	@if $(BIN)/python -c 'import tep_studio' 2>/dev/null; then $(BIN)/jayul demo tennessee-eastman --seed $(SEED); \
 	else echo "No Tennessee Eastman plant here (no C compiler at set-up): the demo runs on tank."; $(BIN)/jayul demo tank --seed $(SEED); fi
 
-test: setup # two files at a time, but links with nobody beside them: what they measure is time
-	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/wire
-	$(BIN)/pytest tests/wire
+test: setup # two files at a time
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-system: setup peers # with counterparts that nobody here wrote; a test that skips fails
 	JAYUL_NO_SKIP=1 $(BIN)/pytest tests/system tests/wire tests/web

@@ -9,7 +9,7 @@ import pytest
 from jayul.conform.crash import make_project
 from jayul.core.types import Event
 from jayul.project.look import ladder, replay
-from jayul.project.people import new_key, order
+from jayul.project.people import hand_over, new_key, order
 from jayul.project.problem import ManifestError
 from jayul.project.run import Options, execute, ticks_of
 from jayul.record.files import OsFiles
@@ -111,3 +111,18 @@ def test_an_order_of_nobody_is_refused_at_once(by, of, tmp_path):
     execute(p, out, Options(ticks=2, history=False))
     with pytest.raises(ManifestError):
         order(out, "TIC1.SP", {"clear": True, "of": of}, by=by)
+
+
+def test_who_writes_into_a_damaged_inbox_is_told_and_the_loop_alone_makes_it_anew(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    loop = SqliteInbox(path, policies=("preheat",))
+    loop.close()
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(ManifestError, match=r"is damaged .*; the run makes it anew"):
+        hand_over(tmp_path, "note", "lee", {}, sign=False)
+    assert [each.name for each in tmp_path.glob("state.db.damaged*")] == []
+    loop = SqliteInbox(path, 7, ("preheat",))
+    assert [event.kind for event in loop.drain(0, None)] == ["demotion"]
+    assert hand_over(tmp_path, "note", "lee", {}, sign=False).kind == "note"
+    assert len(list(tmp_path.glob("state.db.damaged*"))) == 1
+    loop.close()

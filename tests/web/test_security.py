@@ -119,6 +119,35 @@ def test_sessions_end_by_themselves():
     assert [sessions.get(one.id) is not None for one in made] == [False, False, True, True, True]
 
 
+def test_who_has_not_signed_in_pushes_nobody_out(client, accounts):
+    sessions = Sessions(most=20)
+    lee = sessions.new(accounts.all()["lee"])
+    for _ in range(200):
+        sessions.new()
+    assert sessions.get(lee.id) is lee
+    assert len(sessions._all) <= 20
+
+
+def test_a_session_ends_with_its_account(client, accounts):
+    accounts.add("guest", "operator", PASSWORD)
+    here = client("guest")
+    assert "Sign out" in here.get("/").text
+    accounts.add("guest", "viewer", PASSWORD)
+    assert "Sign out" not in here.get("/").text, "another role, another key: signed in no more"
+    accounts.remove("guest")
+    assert "Sign out" not in here.get("/").text
+
+
+def test_cookies_of_other_programs_do_no_harm(client):
+    for cookie in ("a/b=1", "a=b; ;;; =; x", "jayul_session=\u00ff"):
+        assert client().get("/", headers={"cookie": cookie.encode("latin-1")}).status_code == 200
+
+
+def test_a_body_that_is_too_large_is_not_read(client):
+    answer = client().post("/signin", content=b"x" * 2_000_000, headers={"content-type": "application/x-www-form-urlencoded"})
+    assert answer.status_code == 413
+
+
 def test_guessing_is_slowed_down(client):
     here = client()
     answers = [sign_in(here, "kim", f"wrong {i}").status_code for i in range(10)]

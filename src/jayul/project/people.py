@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,21 @@ def known_person(header: Header, by: str) -> None:
         raise refuse("--by", message, name=by, known=", ".join(known) or "-")
 
 
+def _put(path: Path, event: Event) -> None:
+    try:
+        inbox = SqliteInbox(path, renew=False)
+        try:
+            inbox.put(event)
+        finally:
+            inbox.close()
+    except sqlite3.OperationalError as error:
+        raise OSError(0, str(error), str(path)) from error
+    except sqlite3.DatabaseError as error:
+        raise refuse(
+            path, N_("is damaged ({error}); the run makes it anew when it looks next: try again"), error=error
+        ) from error
+
+
 def hand_over(
     out: Path,
     kind: Any,
@@ -147,7 +163,5 @@ def hand_over(
     if sign:
         event = signed(event, signer or Signer.open(f"person-{by}"))
     if put:
-        inbox = SqliteInbox(out / "state.db")
-        inbox.put(event)
-        inbox.close()
+        _put(out / "state.db", event)
     return event

@@ -98,8 +98,8 @@ class Timeline:
         """Return a tick with the state after it. Raises IndexError."""
         with self._lock:
             tick = self[number]
-            if number == len(self) - 1 and tick.outcome is not None:
-                state = self._state
+            if number == len(self) - 1:
+                state = self._state if tick.outcome is not None else self._after(self._state, tick)
             else:
                 state = self._states[number // EVERY]
                 for n in range(number // EVERY * EVERY, number + 1):

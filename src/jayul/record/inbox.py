@@ -27,14 +27,17 @@ class SqliteInbox:
     """An inbox in the run folder. `taken` counts the rows that the journal already holds.
 
     A damaged file is put aside (`state.db.damaged-N`) and made anew, going on with the row that comes next. What stood in it
-    unread may be lost, and people cannot have been heard: every policy in `policies` is demoted.
+    unread may be lost, and people cannot have been heard: every policy in `policies` is demoted. That is for the loop alone: who
+    only writes (`renew` False) gets sqlite3.DatabaseError, or rows would begin anew behind the loop's back.
     """
 
-    def __init__(self, path: Path, taken: int = 0, policies: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, taken: int = 0, policies: Sequence[str] = (), *, renew: bool = True) -> None:
         self._path, self._policies, self._row, self._looked, self.damaged = path, policies, taken, -POLL_SECONDS, 0
         try:
             self._db = self._open()
         except sqlite3.DatabaseError:
+            if not renew:
+                raise
             self._db = self._renew()
 
     def _open(self) -> sqlite3.Connection:

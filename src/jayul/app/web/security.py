@@ -5,11 +5,10 @@ from __future__ import annotations
 import hmac
 from collections import deque
 from collections.abc import Callable
-from http.cookies import SimpleCookie
 
 import msgspec
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import Request, cookie_parser
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,6 +31,8 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()", "cache-control": "no-store",
 }  # fmt: skip
 
+MOST_BODY = 1 << 20  # bytes of a request's body where no file is handed in
+FILES = "/new/file"  # there it may be larger
 OWN = ("cache-control", "content-security-policy")  # what a page may say otherwise: of itself, never of what it was given
 
 
@@ -57,31 +58,49 @@ class Session(msgspec.Struct):
 
 
 class Sessions:
-    """All sessions, in memory: a restart signs everybody out."""
+    """All sessions, in memory: a restart signs everybody out. `known`: the account of a name as it is now, if there is one.
 
-    def __init__(self, now: Callable[[], float] = monotonic, most: int = 10_000) -> None:
-        self._now, self._most = now, most
+    Of those who have not signed in `most` are kept, the newest; they never push out anybody who has.
+    """
+
+    def __init__(
+        self, now: Callable[[], float] = monotonic, most: int = 10_000, known: Callable[[str], Account | None] | None = None
+    ) -> None:
+        self._now, self._most, self._known = now, most, known
         self._all: dict[str, Session] = {}
+        self._swept = now()
 
     def get(self, key: str | None, *, person: bool = True) -> Session | None:
         """Return a session that has not expired; `person`: this counts as a sign of life."""
         session = self._all.get(key or "")
         if session is None:
             return None
-        if self._now() - session.seen > IDLE or self._now() - session.began > LONGEST:
-            del self._all[session.id]
+        if self._over(session) or not self._same(session):
+            self.end(session)
             return None
         if person:
             session.seen = self._now()
         return session
 
     def new(self, account: Account | None = None, signer: Signer | None = None) -> Session:
-        """Begin a session. The oldest go if there are too many."""
-        while len(self._all) >= self._most:
-            del self._all[next(iter(self._all))]
+        """Begin a session."""
+        if len(self._all) >= self._most or self._now() - self._swept > IDLE:
+            self._swept = self._now()
+            for each in [each for each in self._all.values() if self._over(each)]:
+                self.end(each)
+            nobody = [each for each in self._all.values() if each.account is None]
+            for each in nobody[: max(0, len(nobody) - self._most + 1 + self._most // 10)]:
+                self.end(each)
         session = Session(new_id() + new_id(), new_id() + new_id(), account, signer, self._now(), self._now())
         self._all[session.id] = session
         return session
+
+    def _over(self, session: Session) -> bool:
+        return self._now() - session.seen > IDLE or self._now() - session.began > LONGEST
+
+    def _same(self, session: Session) -> bool:
+        """Say whether the account is still there, with the same role and password."""
+        return session.account is None or self._known is None or self._known(session.account.name) == session.account
 
     def end(self, session: Session) -> None:
         """Forget a session and its open key."""
@@ -120,9 +139,7 @@ class Front:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        cookies: SimpleCookie = SimpleCookie()
-        cookies.load(headers.get("cookie", ""))
-        values = {name: morsel.value for name, morsel in cookies.items()}
+        values = cookie_parser(headers.get("cookie", ""))
         language = values.get("jayul_lang") or headers.get("accept-language", "")[:2]
         texts.here(language if language in texts.LANGUAGES else "en")
         session = self._sessions.get(values.get(COOKIE), person="/stream" not in scope["path"])
@@ -149,6 +166,9 @@ class Front:
         if self._hosts and host not in self._hosts:
             return PlainTextResponse(_("this address is not served here"), 421)
         origin = headers.get("origin", "")
+        length = headers.get("content-length", "0")
+        if scope["path"] != FILES and ("transfer-encoding" in headers or not length.isdecimal() or int(length) > MOST_BODY):
+            return PlainTextResponse(_("the request is too large"), 413)
         if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             if origin and origin.split("://")[-1] != headers.get("host", ""):
                 return PlainTextResponse(_("the request comes from another site"), 403)

@@ -48,7 +48,8 @@ class Config(msgspec.Struct, frozen=True):
 
 def create(config: Config) -> Starlette:
     """Make the app."""
-    desk, sessions, made = Desk(config.roots), Sessions(), stream.Rendered()
+    desk, accounts, made = Desk(config.roots), Accounts(config.accounts), stream.Rendered()
+    sessions = Sessions(known=lambda name: accounts.all().get(name))
 
     def on_run(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         """Find the run that an address names."""
@@ -60,6 +61,8 @@ def create(config: Config) -> Starlette:
             if screen is None:
                 return view.page(request, "wrong.html", 404, text=_("There is no such run."))
             await screen.ready()
+            if not len(screen.timeline):
+                return view.page(request, "wrong.html", 409, text=_("This run has no tick yet; look again in a moment."))
             answer = handler(request, screen)
             return answer if isinstance(answer, Response) else await answer
 
@@ -111,7 +114,7 @@ def create(config: Config) -> Starlette:
         middleware=[Middleware(Front, sessions=sessions, hosts=config.hosts, secure=config.secure)],
         exception_handlers={Forbidden: _forbidden, ManifestError: _mistake, Corrupt: _damaged, 404: _missing},  # type: ignore[dict-item]
     )
-    app.state.desk, app.state.sessions, app.state.accounts, app.state.config = desk, sessions, Accounts(config.accounts), config
+    app.state.desk, app.state.sessions, app.state.accounts, app.state.config = desk, sessions, accounts, config
     own = config.state or key_folder() / "web"
     app.state.tries, app.state.works, app.state.drafts = Limit(8, 60.0), Works(own / "logs"), Drafts(own / "drafts")
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 
 import anyio
@@ -10,6 +11,7 @@ from starlette.responses import StreamingResponse
 
 from jayul.app.texts import current
 from jayul.app.web.desk import Screen
+from jayul.app.web.security import session_of
 
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 MOST = 2.0  # pages a second, however fast a simulated plant runs
@@ -19,7 +21,7 @@ KEPT = 256  # renderings
 def event(name: str, data: str, number: int | None = None) -> bytes:
     """Return one event as it goes over the wire."""
     head = f"event: {name}\n" + (f"id: {number}\n" if number is not None else "")
-    return (head + "".join(f"data: {line}\n" for line in data.splitlines() or [""]) + "\n").encode()
+    return (head + "".join(f"data: {line}\n" for line in re.split(r"\r\n|\r|\n", data)) + "\n").encode()
 
 
 class Rendered:
@@ -45,6 +47,14 @@ class Rendered:
             return self._made[key][2]
 
 
+def may_go_on(request: Request) -> bool:
+    """Say whether who looks may still look: a stream ends with the session of who began it."""
+    state, session = request.app.state, session_of(request)
+    if session.account is None:
+        return not state.config.private
+    return state.sessions.get(session.id, person=False) is not None
+
+
 def pages(request: Request, screen: Screen, view: str, render: Callable[[Screen], str], made: Rendered) -> StreamingResponse:
     """Stream a view of a run: the whole of it at once, then whenever something changed."""
 
@@ -52,7 +62,7 @@ def pages(request: Request, screen: Screen, view: str, render: Callable[[Screen]
         yield b"retry: 1000\n\n"
         sent = None
         async for changed in screen.changes():
-            if await request.is_disconnected():
+            if await request.is_disconnected() or not may_go_on(request):
                 return
             found = await made.get(screen, view, render) if changed else sent
             yield found if found is not None and found is not sent else b": still here\n\n"

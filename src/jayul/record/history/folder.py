@@ -143,11 +143,11 @@ class Folder:
         names = self.files.names()
         if names != self.names:
             self.names, self.stems = names, [cold.named(*span) for span in seal.sealed(names)]
-            self.retired = seal.retired(names, ".pyramid")
             try:
                 self._listed = catalogue.listed(self.files)
             except Broken:  # a reader reads what can be read; `verify` says what is wrong
                 self._listed = catalogue.Listed({}, {}, [])
+            self.retired = [stem for stem in seal.retired(names, ".pyramid") if stem in self._listed.sealed]
         return names
 
     def extent(self, stem: str) -> Extent:

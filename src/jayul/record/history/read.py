@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -27,11 +28,11 @@ T = TypeVar("T")
 
 
 class Reader:
-    """Reads a history, closed or being written. Files are opened once and kept. Raises Broken, OSError."""
+    """Reads a history, closed or being written. Files are opened once and kept; threads may share it. Raises Broken, OSError."""
 
     def __init__(self, files: Files | Path) -> None:
         self.files: Files = OsFiles(files, create=False) if isinstance(files, Path) else files
-        self._folder = Folder(self.files)
+        self._folder, self._lock = Folder(self.files), threading.RLock()
 
     def samples(
         self,
@@ -118,6 +119,10 @@ class Reader:
 
     def _settled(self, read: Callable[[], T]) -> T:
         """Read again if the writer sealed or compacted in the middle of it."""
+        with self._lock:
+            return self._read(read)
+
+    def _read(self, read: Callable[[], T]) -> T:
         before = _lasting(self._folder.look())
         for _ in range(20):
             try:

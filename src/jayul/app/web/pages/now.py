@@ -163,13 +163,17 @@ async def act(request: Request, screen: Screen) -> Response:
     session = await person(request, ACTS[what])
     form = await request.form()
     reason, ask, policy = (str(form.get(key, "")).strip()[:500] for key in ("reason", "ask", "policy"))
-    done: list[Any] = []
-    try:
+
+    def handed() -> list[Any]:
         if what == "demote":
             names = [policy] if policy else list(screen.timeline.header.policies)
-            done = [hand_in(screen.out, None, by=session.name, demote=name, reason=reason) for name in names]
-        else:
-            done = [hand_in(screen.out, ask, by=session.name, reject=what == "reject", reason=reason, signer=session.signer)]
+            return [hand_in(screen.out, None, by=session.name, demote=name, reason=reason) for name in names]
+        return [hand_in(screen.out, ask, by=session.name, reject=what == "reject", reason=reason, signer=session.signer)]
+
+    try:
+        done = await anyio.to_thread.run_sync(handed)
     except ManifestError as error:
         raise Forbidden(409, show.problem(error.problem)) from None
+    except OSError as error:
+        raise Forbidden(503, _("The act could not be written: {error}").format(error=error)) from None
     return HTMLResponse(view.fragment("said.html", text=_("Handed to the loop: {n} act(s).").format(n=len(done))))

@@ -73,11 +73,12 @@ class Live:
     def event(self, news: News, tags: tuple[str, ...], since: int) -> bytes:
         """Return the event of what is new; rendered once for all who follow the same tags."""
         key = news.known, tags, since, current()
-        if key not in self._made:
+        made = self._made
+        if key not in made:
             marks = [said(mark) for mark in self.marks.between(max(since, news.since) * MS, news.known * MS)]
             body = {"known": news.known, "newest": self.marks.newest(), "tags": news.of(tags, since), "marks": marks}
-            self._made[key] = stream.event("trend", msgspec.json.encode(body).decode(), news.known)
-        return self._made[key]
+            made[key] = stream.event("trend", msgspec.json.encode(body).decode(), news.known)
+        return made[key]
 
 
 _LIVE: WeakKeyDictionary[Screen, Live] = WeakKeyDictionary()
