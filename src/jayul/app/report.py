@@ -42,8 +42,8 @@ def write(out: Path, language: str, to: Path | None = None) -> Path:
     return path
 
 
-def render(out: Path, language: str) -> str:
-    """Return the page."""
+def render(out: Path, language: str, theme: str = "", back: str = "") -> str:
+    """Return the page. `theme`: light or dark (else as the reader's system is); `back`: where a link above it leads."""
     summary, now = read_summary(out), status(out)
     if summary is None or not summary.complete:
         raise refuse(out, N_("is not complete; a report needs a complete run"))
@@ -60,7 +60,7 @@ def render(out: Path, language: str) -> str:
         **_figures(out, summary),
         "made": [c for c in made if c.genuine],
     }
-    return page.render(s=summary, header=now.header, language=language, out=out, **drawn)
+    return page.render(s=summary, header=now.header, language=language, theme=theme, back=back, out=out, **drawn)
 
 
 def _forecasts(out: Path, summary: Summary) -> dict[str, Markup]:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from jayul.app import kept
 from jayul.app.texts import _
-from jayul.core.types import Outcome
+from jayul.core.types import Outcome, Tag
 from jayul.learn import Card
 from jayul.plant.files import Survey
 from jayul.project.look import Replayed, Status
@@ -105,6 +105,13 @@ STATES = {
 }  # fmt: skip
 
 
+PARTS = {"simulated engineer": N_("simulated engineer"), "proof monitor": N_("proof monitor")}  # who acts, beside people
+DERIVED = frozenset((
+    N_("no"), N_("yes"), N_("well"), N_("frozen"), N_("fault"), N_("settling"), N_("learning"), N_("watched"),
+    N_("outside what was seen"), N_("as seen"),
+))  # states of what models derive  # fmt: skip
+
+
 def number(value: float | None) -> str:
     """Write a number shortly, or a dash."""
     return "–" if value is None or math.isnan(value) else f"{value:.6g}"
@@ -120,6 +127,17 @@ def problem(found: Problem) -> str:
     params = {name: " ".join(value.split()) for name, value in found.params.items()}
     text = spoken(found.message, params, _) if found.message != "{text}" else _(params["text"])
     return found.where + text
+
+
+def who(name: str) -> str:
+    """Return a name: a person's own, or that of a part of Jayul in the language of the reader."""
+    return _(PARTS[name]) if name in PARTS else name
+
+
+def state(tag: Tag, value: float) -> str:
+    """Return the name of the state that a code stands for: the plant's own word, or Jayul's in the language of the reader."""
+    text = "" if math.isnan(value) else tag.states.get(int(value), "")
+    return _(text) if tag.kind == "derived" and text in DERIVED else text
 
 
 def reason(found: object) -> str:

@@ -13,6 +13,7 @@ from jayul.project.problem import N_
 from jayul.project.said_contract import CONTRACT
 from jayul.project.said_history import HISTORY
 from jayul.project.said_imports import IMPORTS
+from jayul.project.said_judged import JUDGED
 from jayul.project.said_web import WEB
 from jayul.project.said_wire import WIRE
 
@@ -149,6 +150,7 @@ TEMPLATES = (
     *CONTRACT,
     *HISTORY,
     *IMPORTS,
+    *JUDGED,
     *WEB,
     *WIRE,
 )

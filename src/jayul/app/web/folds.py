@@ -69,6 +69,28 @@ _pairs: WeakKeyDictionary[Screen, _Pair] = WeakKeyDictionary()
 _making = threading.Lock()
 
 
+LAG = 500  # ticks that a page can wait for
+
+
+def at_hand(screen: Screen) -> Fold | None:
+    """Return the fold of a run if it is up to date within moments; else begin to make it, and return nothing yet."""
+    with _making:
+        pair = _pairs.get(screen)
+    if pair is not None and len(screen.timeline) - pair.live.ticks < LAG:
+        with folded(screen) as fold:
+            return fold
+    if pair is None or pair.lock.acquire(blocking=False):
+        if pair is not None:
+            pair.lock.release()
+        threading.Thread(target=_fold, args=(screen,), daemon=True).start()
+    return None
+
+
+def _fold(screen: Screen) -> None:
+    with folded(screen):
+        pass
+
+
 @contextmanager
 def folded(screen: Screen, number: int | None = None) -> Iterator[Fold]:
     """Hold the fold of a run up to its newest finished tick, or up to tick `number`. Slow the first time: use it in a thread."""

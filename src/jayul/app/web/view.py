@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
+import shlex
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import jinja2
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -39,8 +43,8 @@ def environment() -> jinja2.Environment:
     )
     made.globals.update(_=_, show=show, PAGES=PAGES, LANGUAGES=LANGUAGES, current=current, may=may, version=__version__)
     made.globals.update(ROLES=ROLES, CONCLUSIONS=CONCLUSIONS, SPEEDS=replay.SPEEDS, REPLAYED=replay.PAGES, zone_name=zone_name)
-    made.globals.update(translated=translated, plain=plain, known=known)
-    made.filters.update(number=number, clock=clock, span=span)
+    made.globals.update(command=command, translated=translated, plain=plain, known=known)
+    made.filters.update(number=number, clock=clock, span=span, breaks=breaks, home=home)
     return made
 
 
@@ -94,6 +98,22 @@ def number(value: float | None, digits: int = 4) -> str:
         return f"{value:.{digits - 1}e}"
     left = max(0, math.floor(math.log10(abs(value))) + 1) if value else 1
     return f"{value:,.{max(0, digits - left)}f}"
+
+
+def breaks(name: str) -> Markup:
+    """Return a name that a line may break behind each sign that joins its parts."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_/])", name))  # what is joined is escaped
+
+
+def home(path: Path) -> str:
+    """Return a path as people write it: from their home folder on."""
+    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
+
+
+def command(word: str, path: Path) -> str:
+    """Return a command about a path as it can be pasted into a shell."""
+    plain = shlex.quote(str(path)) == str(path)
+    return f"jayul {word} {home(path) if plain else shlex.quote(str(path))}"
 
 
 def clock(at: int, where: ZoneInfo, form: str = "%Y-%m-%d %H:%M:%S") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,9 +15,11 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from jayul.app import records, show
+from jayul.app.proofs import CONCLUSIONS
 from jayul.app.texts import _
 from jayul.app.web import view
 from jayul.app.web.desk import Screen
+from jayul.app.web.pages.alarms import DONE
 from jayul.app.web.pages.common import Page, Query, page_of, query_of, shown
 from jayul.app.web.pages.moves import RECEIPTS
 from jayul.app.web.security import person
@@ -30,6 +33,16 @@ KINDS = {
     "level": N_("level"), "plan": N_("plan"), "refused": N_("refused"), "narrowed": N_("narrowed"), "receipt": N_("receipt"),
     "configuration": N_("change"), "override": N_("override"), "stop": N_("stop"), **show.KINDS,
 }  # fmt: skip
+WORDS = {
+    "level": N_("level"), "since": N_("since tick"), "plan": N_("plan"), "conclusion": N_("conclusion"), "high": N_("upper limit"),
+    "low": N_("lower limit"), "name": N_("name"),
+    "pairs": N_("pairs"), "passed": N_("passed"), "unit": N_("unit"), "value": N_("value"),
+    "lock": N_("lock"), "clear": N_("ended"), "of": N_("order of"), "alarm": N_("alarm"), "act": N_("act"), "text": N_("text"),
+}  # fmt: skip
+VALUES: dict[str, dict[str, str]] = {"level": show.LEVELS, "conclusion": CONCLUSIONS, "act": DONE}
+TRUTH = {"True": N_("yes"), "False": N_("no")}
+SPLIT = re.compile(rf", (?=(?:{'|'.join(WORDS)}) )")
+FLOAT = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 FILTERS = ("kind", "who", "subject", "since", "until")
 
 
@@ -75,10 +88,24 @@ def what(entry: Entry) -> str:
         return f"{_(show.LEVELS[first])} → {_(show.LEVELS[last])}"
     if entry.kind == "plan":
         return entry.what.replace(" to ", " → ")
+    if entry.kind in show.KINDS:
+        return ", ".join(_said(part) for part in SPLIT.split(entry.what))
     value, colon, state = entry.what.partition(": ")
     if entry.kind == "receipt" and colon:
         return f"{value}: {_(RECEIPTS.get(state, state))}"
     return _(show.RULES[entry.what]) if entry.what in show.RULES else entry.what
+
+
+def _said(part: str) -> str:
+    """Say one of the facts of an event, as `name value`."""
+    name, _space, value = part.partition(" ")
+    if name not in WORDS:
+        return part
+    if value in (known := VALUES.get(name, TRUTH)):
+        value = _(known[value])
+    elif FLOAT.fullmatch(value):
+        value = view.number(float(value))
+    return f"{_(WORDS[name])} {value[:16] if name == 'plan' else value}"
 
 
 async def show_audit(request: Request, screen: Screen) -> HTMLResponse:

@@ -37,6 +37,12 @@ OWNERS = {
     "link": N_("link"), "shed": N_("shed"), "overflowed": N_("overflowed"), "silent": N_("silent"), "bad": N_("bad"),
     "stale": N_("not fresh"),
 }  # fmt: skip
+COUNTS = {
+    "expected": N_("expected"), "present": N_("present"), "good": N_("good"), "bad": N_("bad"), "uncertain": N_("uncertain"),
+    "stale": N_("not fresh"), "received": N_("received"), "stored": N_("stored"), "discarded": N_("discarded"),
+    "duplicate": N_("doubled"), "corrected": N_("corrected"), "late": N_("late"),
+    "frozen": N_("frozen"), "monotone": N_("out of order"), "clock_jump": N_("clock jumped"),
+}  # fmt: skip
 SOURCES = {"ticks": N_("inputs of policies, by tick"), "ledger": N_("samples, by the ledger")}
 WIDTH, HEIGHT = 1000, 30  # of the steps chart: all of it, one level
 
@@ -109,6 +115,14 @@ def cells(screen: Screen, fold: Fold, source: str) -> tuple[list[str], heat.Cell
     return sorted({*tags, *(tag for tag, _hour in found)}), found
 
 
+def counted(kind: str) -> str:
+    """Say what was counted of a tag in an hour."""
+    what, colon, owner = kind.partition(":")
+    if what == "missing":
+        return _("missing: {why}").format(why=_(OWNERS.get(owner, owner)))
+    return _(COUNTS.get(what, what)) + (f" ({owner})" if colon else "")
+
+
 def _rise(policy: str, steps: list[Step], hours: float) -> Rise:
     """Draw the levels of a policy as steps: from left to right the whole run, from below record to auto."""
     mine = [step for step in steps if step.policy == policy]
@@ -158,7 +172,8 @@ async def show_tag(request: Request, screen: Screen) -> Response:
     if name not in screen.timeline.table.index and not hours:
         return view.page(request, "wrong.html", 404, screen=screen, text=_("There is no such tag."))
     kinds = list(dict.fromkeys(what for _hour, cell, _share in hours for what in sorted(cell)))
-    values = {"tag": name, "hours": hours, "kinds": kinds, "source": source, "q": query}
+    kinds.sort(key=[*COUNTS, *kinds].index)
+    values = {"tag": name, "hours": hours, "kinds": [(kind, counted(kind)) for kind in kinds], "source": source, "q": query}
     return view.page(request, "coverage.html", here="evidence", **values, **shown(screen, query.tick), **WORDS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -15,11 +16,15 @@ from jayul.app.texts import _
 from jayul.app.web import replay, view
 from jayul.app.web.accounts import Role
 from jayul.app.web.desk import Screen
+from jayul.app.web.folds import at_hand
 from jayul.app.web.security import Forbidden, person
 from jayul.core.types import BAD_NO_DATA, Level, MovePlan, Tag, Verdict
 from jayul.project.look import Standing
+from jayul.project.manifest import parse_canonical
 from jayul.project.people import hand_in
 from jayul.project.problem import ManifestError
+from jayul.project.run import read_summary
+from jayul.project.summary import KPI
 from jayul.project.timeline import Moment
 
 LADDER = tuple(level.name.lower() for level in Level)
@@ -60,16 +65,24 @@ class Seat(msgspec.Struct, frozen=True):
     ask: str
     writes: bool
 
+    @property
+    def answered(self) -> tuple[Verdict, ...]:
+        """The verdicts that a person should see: the one there is, or those that are not as asked."""
+        return tuple(v for v in self.verdicts if len(self.verdicts) == 1 or v.allowed != v.proposal.value)
+
 
 class Now(msgspec.Struct, frozen=True):
-    """All that the page shows of one tick."""
+    """All that the page shows of one tick. `alarms`: how many wait for a person (of what is live, once they are counted)."""
 
     tick: int
     at: int
     units: dict[str, tuple[Point, ...]]
     seats: tuple[Seat, ...]
     troubled: tuple[Point, ...]
-    running: bool
+    kpi: Point | None
+    kpi_name: str
+    alarms: int
+    complete: bool
     mood: str  # well, person (somebody is asked), trouble
 
 
@@ -78,22 +91,34 @@ def look(screen: Screen, number: int | None = None) -> Now:
     timeline = screen.timeline
     moment = timeline.moment(len(timeline) - 1 if number is None else number)
     points = [point for tag in timeline.table.tags if (point := _point(moment, tag)) is not None]
-    units: dict[str, list[Point]] = {}
-    for point in points:
-        units.setdefault(unit_of(point.tag), []).append(point)
     seats = tuple(_seat(screen, moment, standing) for standing in timeline.standings(moment.state))
     troubled = tuple(point for point in points if point.state != "good")
-    mood = "trouble" if troubled or screen.trouble else "person" if any(seat.waits for seat in seats) else "well"
-    running = number is None and moment.tick.outcome is None
-    ordered = {name: tuple(group) for name, group in sorted(units.items())}
-    return Now(moment.tick.decision.tick, moment.frame.at, ordered, seats, troubled, running, mood)
+    done = read_summary(screen.out) if number is None else None
+    complete = bool(done and done.complete)
+    fold = at_hand(screen) if number is None and not complete else None
+    alarms = sum(row.state.endswith("-unacknowledged") for row in fold.alarms.rows()) if fold else 0
+    asked = alarms or any(seat.waits for seat in seats)
+    mood = "trouble" if troubled or screen.trouble else "person" if asked and not complete else "well"
+    manifest = parse_canonical(timeline.header.manifest)
+    kpi = next((point for point in points if point.tag.name == KPI), None)
+    return Now(
+        moment.tick.decision.tick, moment.frame.at, by_unit(points), seats, troubled, kpi,
+        manifest.kpi.name if manifest.kpi else "", alarms, complete, mood,
+    )  # fmt: skip
 
 
-def unit_of(tag: Tag) -> str:
-    """Return the unit of the plant that a tag belongs to: the part of its name before the last dot, or what Jayul derived."""
-    if tag.kind == "derived":
-        return _("derived")
-    return tag.name.rpartition(".")[0] or _("plant")
+def by_unit(points: Sequence[Point]) -> dict[str, tuple[Point, ...]]:
+    """Return points by unit of the plant: the part of a name before its last dot. Units of one tag come together; derived last."""
+    units: dict[str, list[Point]] = {}
+    for point in points:
+        if point.tag.kind != "derived":
+            units.setdefault(point.tag.name.rpartition(".")[0] or point.tag.name, []).append(point)
+    several = {unit: tuple(group) for unit, group in sorted(units.items()) if len(group) > 1}
+    others = {
+        _("plant"): tuple(group[0] for group in units.values() if len(group) == 1),
+        _("derived"): tuple(point for point in points if point.tag.kind == "derived"),
+    }
+    return several | {name: group for name, group in others.items() if group}
 
 
 def _point(moment: Moment, tag: Tag) -> Point | None:
@@ -107,7 +132,7 @@ def _point(moment: Moment, tag: Tag) -> Point | None:
     place = None
     if tag.low is not None and tag.high is not None and tag.high > tag.low and not math.isnan(value):
         place = min(max((value - tag.low) / (tag.high - tag.low), 0.0), 1.0)
-    text = tag.states.get(int(value), "") if tag.states and not math.isnan(value) else ""
+    text = show.state(tag, value)
     return Point(tag, value, age, state, place, text)
 
 
@@ -149,7 +174,8 @@ async def show_now(request: Request, screen: Screen) -> HTMLResponse:
     """Return the page, of the newest tick or of the one that is replayed."""
     played = replay.of(request, screen)
     text = await anyio.to_thread.run_sync(body, screen, played.tick if played else None)
-    return view.page(request, "now.html", screen=screen, here="now", body=text)
+    done = read_summary(screen.out)
+    return view.page(request, "now.html", screen=screen, here="now", body=text, complete=bool(done and done.complete))
 
 
 ACTS: dict[str, Role] = {"approve": "operator", "reject": "operator", "sign": "engineer", "demote": "operator"}

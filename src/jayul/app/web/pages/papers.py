@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from jayul.app import claims, proofs, report, show
+from jayul.app import claims, proofs, report
 from jayul.app.texts import _, current
 from jayul.app.web import view
 from jayul.app.web.desk import Screen
@@ -35,9 +35,11 @@ def policy_of(page: str) -> str:
     return f"default-src 'none'; img-src data:; style-src {styles or NOTHING}; frame-ancestors 'none'; base-uri 'none'"
 
 
-async def show_report(_request: Request, screen: Screen) -> HTMLResponse:
+async def show_report(request: Request, screen: Screen) -> HTMLResponse:
     """Return the report of a complete run."""
-    page = await anyio.to_thread.run_sync(report.render, screen.out, current())
+    page = await anyio.to_thread.run_sync(
+        report.render, screen.out, current(), request.scope.get("theme", ""), f"/r/{screen.id}/evidence"
+    )
     return HTMLResponse(page, headers={"content-security-policy": policy_of(page)})
 
 
@@ -62,7 +64,7 @@ async def show_claim(request: Request, screen: Screen) -> HTMLResponse:
     coverage = sorted(paper.coverage.items()) if isinstance(paper, Claim) else []
     values: dict[str, Any] = {"found": found, "paper": paper, "figures": figures, "whole": whole, "coverage": coverage}
     values["name"] = path.name
-    words: dict[str, Any] = {"claims": claims, "proofs": proofs, "command": show.command("verify", path), "q": Query({})}
+    words: dict[str, Any] = {"claims": claims, "proofs": proofs, "command": view.command("verify", path), "q": Query({})}
     return view.page(request, "claim.html", here="evidence", **values, **words, **shown(screen, None))
 
 

@@ -175,7 +175,7 @@ def _start(request: Request, name: str) -> str:
     if project is None or project.manifest is None:
         raise Forbidden(409, _("There is no such project."))
     out = start_project(request, project.folder)
-    return _("{project} is being started; its run goes into {out}.").format(project=project.name, out=out)
+    return _("{project} is being started; its run goes into {out}.").format(project=project.name, out=view.home(out))
 
 
 def start_project(request: Request, folder: Path) -> Path:

@@ -184,7 +184,7 @@ def said(mark: Mark) -> dict[str, Any]:
         )
     elif mark.kind == "person":
         short = _(ACTS.get(mark.what, mark.what))
-        text = f"{mark.who}: {short}" + (f" ({mark.tag})" if mark.tag else "")
+        text = f"{show.who(mark.who)}: {short}" + (f" ({mark.tag})" if mark.tag else "")
     else:
         short = text = mark.tag
     return {
@@ -265,7 +265,8 @@ async def tags(request: Request, screen: Screen) -> Response:  # noqa: ARG001 - 
     rows = [
         {
             "name": tag.name, "unit": "" if tag.unit == "1" else tag.unit, "kind": tag.kind, "low": tag.low, "high": tag.high,
-            "description": tag.description, "stale_after": tag.stale_after, "states": {str(k): v for k, v in tag.states.items()},
+            "description": tag.description, "stale_after": tag.stale_after,
+            "states": {str(code): show.state(tag, code) for code in tag.states},
             "holds": holds(tag),
         }
         for tag in found
@@ -342,7 +343,9 @@ async def show_trends(request: Request, screen: Screen) -> Response:
     """Return the page."""
     texts = {key: _(text) for key, text in TEXTS.items()}
     first = [tag.name for tag in screen.timeline.table.tags[:4]]
+    begin, newest = screen.timeline.span()
     return view.page(
         request, "trends.html", screen=screen, here="trends", texts=texts, first=first, zone=view.zone(screen).key,
+        last="8h" if newest - begin >= length("8h") else "all",
         lasts=(("1h", _("1 h")), ("8h", _("8 h")), ("24h", _("24 h")), ("7d", _("7 d")), ("all", _("All"))),
     )  # fmt: skip

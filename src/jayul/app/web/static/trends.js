@@ -21,7 +21,7 @@
     const query = new URLSearchParams(location.search), names = [];
     for (const text of query.getAll("tags")) names.push(...(tags.has(text) ? [text] : text.split(",").filter(Boolean)));
     const from = moment(query.get("from")), to = moment(query.get("to"));
-    const found = { tags: [...new Set(names)], last: query.get("last") || "8h", from: 0, to: 0 };
+    const found = { tags: [...new Set(names)], last: query.get("last") || root.dataset.last, from: 0, to: 0 };
     if (!found.tags.length && !query.has("tags")) found.tags = JSON.parse(root.dataset.first);
     if (from !== null && to !== null) Object.assign(found, { last: "", from, to });
     return found;
@@ -235,7 +235,8 @@
       svg.append(stroke);
       const cells = ["td", "th", "td", "td", "td", "td"].map((kind) => document.createElement(kind));
       cells[0].append(svg);
-      cells[1].scope = "row"; cells[1].textContent = name;
+      cells[1].scope = "row";
+      for (const part of name.split(/(?<=[_./])/)) cells[1].append(part, document.createElement("wbr"));
       if (tag.description) { const small = document.createElement("small"); small.textContent = tag.description; cells[1].append(small); }
       cells[2].className = "num value"; cells[3].className = cells[4].className = "num";
       const button = document.createElement("button");
