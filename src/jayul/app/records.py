@@ -40,7 +40,9 @@ def ladder(console: Console, out: Path, found: Ladder) -> None:
     for event in found.orders:
         body = ", ".join(f"{key} {value}" for key, value in event.body.items() if key not in ("tag", "reason"))
         text = _("Order of {who} on {tag}: {body}")
-        console.print(text.format(who=event.body.get("of", event.by), tag=event.body["tag"], body=body), highlight=False)
+        console.print(
+            text.format(who=show.who(str(event.body.get("of", event.by))), tag=event.body["tag"], body=body), highlight=False
+        )
     show.following(console, show.command("audit", out))
 
 

@@ -158,7 +158,7 @@ def steps(summary: Summary) -> Table:
     table = columns(_("hour"), _("policy"), _("level"), _("why"), _("who"), right=[0])
     for step in summary.levels:
         move = f"{_(LEVELS[step.before])} → {_(LEVELS[step.after])}"
-        table.add_row(f"{step.hours:.1f}", step.policy, move, _(REASONS.get(step.reason, step.reason)), step.by or "–")
+        table.add_row(f"{step.hours:.1f}", step.policy, move, _(REASONS.get(step.reason, step.reason)), who(step.by) or "–")
     return table
 
 
