@@ -17,9 +17,10 @@ $(STAMP): pyproject.toml constraints.txt
 		|| echo "The Tennessee Eastman plant could not be built (is a C compiler there?); the demo runs on tank."
 	@touch $@
 
-demo: setup
-	@if $(BIN)/python -c 'import tep_studio' 2>/dev/null; then $(BIN)/jayul demo tennessee-eastman --seed $(SEED); \
-	else echo "No Tennessee Eastman plant here (no C compiler at set-up): the demo runs on tank."; $(BIN)/jayul demo tank --seed $(SEED); fi
+demo: setup # OPEN=1 shows it in the browser afterwards
+	@if $(BIN)/python -c 'import tep_studio' 2>/dev/null; then name=tennessee-eastman run=tennessee-eastman; \
+	else echo "No Tennessee Eastman plant here (no C compiler at set-up): the demo runs on tank."; name=tank run=demo-tank; fi; \
+	$(BIN)/jayul demo $$name --seed $(SEED) $(if $(OPEN),--open) && echo "See it in the browser: $(BIN)/jayul ui --open runs/$$run"
 
 test: setup # two files at a time
 	$(BIN)/pytest -n 2 --dist loadfile

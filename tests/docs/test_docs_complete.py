@@ -44,7 +44,7 @@ def spoken() -> Iterator[tuple[str, str]]:
 def test_every_command_and_option_stands_in_the_reference(command: str, word: str) -> None:
     text = "".join((REFERENCE / page).read_text(encoding="utf-8") for page in ("cli.md", "cli-records.md"))
     head, *parts = re.split(r"^## `jayul (?=\w+)", text, flags=re.M)
-    sections = {re.match(r"\w+", part)[0]: "jayul " + part for part in parts}  # type: ignore[index]
+    sections = {re.match(r"[\w-]+", part)[0]: "jayul " + part for part in parts}  # type: ignore[index]
     assert re.search(re.escape(word) + r"\b", sections[command] if command else head), f"{command or 'jayul'} lacks {word}"
 
 

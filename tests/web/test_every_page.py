@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from records_kit import Line, served
 from starlette.routing import Route
-from ui_kit import axe, browser, enter
+from ui_kit import ROOT, axe, browser, enter
 
 from jayul.app.web.server import Config, create
 
@@ -104,3 +105,8 @@ def test_every_route_of_a_page_is_looked_at(runs: Path) -> None:
     routes = {r.path for r in app.routes if isinstance(r, Route) and r.methods and "GET" in r.methods}
     pages = {path for path in routes if not any(part in path for part in NO_PAGE)}
     assert pages == (PLACES.keys() & routes) | {STEPS} | APART
+    spec = importlib.util.spec_from_file_location("screens", ROOT / "scripts" / "screens.py")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(screens := importlib.util.module_from_spec(spec))
+    assert {route for route, _address, _link in screens.PAGES.values()} >= pages - APART  # and photographed

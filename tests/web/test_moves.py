@@ -61,7 +61,7 @@ def rows(text: str) -> list[str]:
 def test_orders_from_the_page_narrow_lock_and_end(line: Line) -> None:
     line.climb()
     line.on(1)
-    plan = re.search(r'name="ask" value="(preheat:[0-9a-f]{16})"', line.page("now"))
+    plan = re.search(r'name="ask" value="(preheat:[0-9a-f]{16})"', line.page("now", "kim"))
     assert plan
     line.act("kim", "act/approve", ask=plan[1])
     free = line.on(3)[-1].verdicts[0]

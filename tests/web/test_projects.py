@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from ui_kit import account, browser, client, command, enter, sign_in, ui, until
 
+from jayul.app.web.desk import Desk
 from jayul.conform.crash import make_project
 from jayul.project.hold import Holder, ask_to_stop, holder
 from jayul.project.overview import Watched, arguments_to_go_on, read_project
@@ -37,6 +39,15 @@ def runs(root: Path) -> Path:
         execute(root / "line", root / "done", Options())
         execute(root / "line", root / "half", Options(ticks=40))
     return root
+
+
+def test_the_gateway_of_a_run_is_no_run(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "half", tmp_path / "half")
+    shutil.copytree(runs / "half" / "journal", tmp_path / "half" / "gateway" / "journal")
+    shutil.copytree(runs / "line", tmp_path / "half" / "project")
+    desk = Desk((tmp_path,))
+    assert [card.id for card in desk.runs()] == ["half"]
+    assert list(desk.projects()) == ["half~project"]
 
 
 def test_the_list_says_where_each_run_stands(runs: Path) -> None:

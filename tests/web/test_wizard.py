@@ -33,6 +33,7 @@ from jayul.project.manifest import load
 from jayul.project.overview import Watched
 from jayul.project.problem import ManifestError
 from jayul.project.run import read_summary
+from jayul.record.history import Reader
 
 BEGAN = dt.datetime(2026, 3, 2, 6, 0)  # noqa: DTZ001 - as exporters write it, without a zone
 ROWS = 120
@@ -339,32 +340,79 @@ def played(project: Path, *more: object) -> Iterator[str]:
         process.communicate()
 
 
-def test_from_a_plant_to_a_run_that_records(tmp_path: Path) -> None:
+@pytest.mark.parametrize("language", ["en-US", "ko-KR"])
+def test_from_a_recording_to_a_run_that_is_complete_in_the_browser(tmp_path: Path, language: str) -> None:
+    account("An engineer", "engineer")
+    home = tmp_path / "home"
+    home.mkdir()
+    data = written("%Y/%m/%d %H:%M", ";", "cp949", gap=True) if language == "ko-KR" else written("iso", ",", "utf-8")
+    with ui(home) as (_, url), browser(locale=language) as (page, said):
+        enter(page, url, "An engineer")
+        assert page.get_attribute("html", "lang") == language[:2]
+        page.click("#next-new")
+        page.set_input_files("input[name=file]", {"name": "dryer.csv", "mimeType": "text/csv", "buffer": data})
+        page.click("[action='/new/file'] button")
+        page.wait_for_selector("[name=timezone]")
+        page.fill("[name=timezone]", "Asia/Seoul")
+        page.click("button[value=next]")
+        page.wait_for_selector("table.tags")
+        row = page.locator("table.tags tbody tr").first
+        assert row.locator("th").inner_text() == "온도 [℃]"
+        row.locator("[name=low-0]").fill("200")
+        row.locator("[name=high-0]").fill("100")
+        page.click("button[value=next]")
+        page.wait_for_selector(".trouble-box")
+        assert row.locator("[name=low-0]").input_value() == "200", "what was typed is still there"
+        row.locator("[name=low-0]").fill("50")
+        row.locator("[name=high-0]").fill("250")
+        page.click("button[value=next]")
+        page.fill("[name=name]", "dryer")
+        page.fill("[name=period]", "1 min")
+        page.click("button[value=next]")
+        page.wait_for_selector(".sound")
+        assert "온도 [℃]" in page.inner_text("pre.panel")
+        page.click("button[value=start]")
+        page.wait_for_selector(".state.complete", timeout=90_000)
+        page.click("#run-dryer-run-1")
+        page.wait_for_selector("#now .strip")
+        assert "온도 [℃]" in page.inner_text("#now")
+        assert page.locator("#hand-back").count() == 0, "it writes nothing, so there is nothing to hand back"
+        assert [text for text in said if "409" not in text] == []
+    summary = read_summary(home / "dryer-run-1")
+    assert summary is not None
+    assert (summary.complete, summary.ticks) == (True, ROWS)
+    kept = Reader(home / "dryer-run-1" / "history").samples(["온도 [℃]"])["value"].to_pylist()
+    assert kept == [float(f"{180 + math.sin(i / 9):.3f}") for i in range(ROWS) if language == "en-US" or not 50 <= i < 70]
+
+
+@pytest.mark.parametrize("language", ["en-US", "ko-KR"])
+def test_from_a_plant_to_a_run_that_records(tmp_path: Path, language: str) -> None:
     account("An engineer", "engineer")
     home, line = tmp_path / "home", make_project(tmp_path / "line", 2.0, "tick")
     out = home / "my-plant-run-1"
     home.mkdir()
     try:
-        with played(line) as address, ui(home) as (_, url), browser() as (page, said):
+        with played(line) as address, ui(home) as (_, url), browser(locale=language) as (page, said):
             enter(page, url, "An engineer")
+            assert page.get_attribute("html", "lang") == language[:2]
             page.click("#next-new")
             page.fill("[name=url]", address)
             page.keyboard.press("Enter")
             page.wait_for_selector("dl.facts", timeout=90_000)
             assert "opcua://" in page.inner_text("dl.facts")
-            page.click("text=On to the tags")
+            page.click("button[value=next]")
             page.wait_for_selector("table.tags")
             names = page.eval_on_selector_all("table.tags tbody th input", "all => all.map(one => one.value)")
             assert {"TIC1.PV", "TIC1.SP"} <= set(names)
             row = page.locator("table.tags tbody tr", has=page.locator('input[value="TIC1.PV"]'))
             assert 0 < float(row.locator(".seen").inner_text()) < 100
             row.locator("th input").fill("tank 1 temperature")
-            page.click("text=On to the name")
+            page.click("button[value=next]")
             page.fill("[name=name]", "my plant")
             page.fill("[name=period]", "1 s")
-            page.click("text=Check it")
+            page.click("button[value=next]")
             page.wait_for_selector(".sound")
-            page.click("text=Make it and start it")
+            page.click("button[value=start]")
             page.wait_for_selector(".state.running", timeout=60_000)
             until(lambda: (seen := Watched(out).look()) is not None and seen.tick >= 3 and seen.fresh == seen.tags)
             page.click(f"#pause-{out.name}")

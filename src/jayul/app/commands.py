@@ -378,6 +378,19 @@ def demote(
     return 0
 
 
+@app.command(name="hand-back", help=_("Hand all loops of a run back to the plant's own control; every policy goes to record."))
+def hand_back(
+    run: RunFolder,
+    by: Annotated[str, typer.Option(help=_("your name"))] = "",
+    reason: Annotated[str, typer.Option(help=_("why"))] = "",
+    json: Json = False,
+) -> int:
+    events = people.hand_back(run, by=by, reason=reason)
+    console().print(_("Handed to the loop: {n} act(s).").format(n=len(events)), highlight=False)
+    as_json(json, {"events": [{"id": event.id, "kind": event.kind, "body": event.body} for event in events]})
+    return 0
+
+
 @app.command(help=_("Show what a new manifest or a replaced sensor means for a run; with --by and --reason: approve it."))
 def change(
     run: RunFolder,

@@ -210,6 +210,10 @@ class Gated:
                 writer.close()
         return session
 
+    def hand_back(self) -> None:
+        """Let the gateway hand back all that it holds, now: it does so at a bye, after which we say hello anew."""
+        self._say("bye")
+
     def took(self, receipts: Sequence[Receipt]) -> None:
         """Take in what another connection has written."""
         self._inner.took(receipts)

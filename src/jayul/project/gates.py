@@ -18,7 +18,7 @@ import msgspec
 
 from jayul.core.clock import monotonic
 from jayul.core.guard import FALLBACK
-from jayul.core.types import Decision, Journal, Outcome, Plant, TagTable
+from jayul.core.types import Decision, Heard, Journal, Outcome, Plant, TagTable
 from jayul.gateway.envelope import Envelope, read, write
 from jayul.gateway.service import GIVE_UP
 from jayul.plant.errors import Refused
@@ -155,16 +155,24 @@ def _process(manifest: Manifest, options: dict[str, Any], envelope: Path, socket
 
 
 class Told:
-    """A journal that tells the gateway's side to which Decision the next write belongs, for the gateway's own record."""
+    """A journal that tells the gateway's side to which Decision the next write belongs, and when a person takes all loops back."""
 
     def __init__(self, journal: Journal, plant: Gated) -> None:
-        self._journal, self._plant = journal, plant
+        self._journal, self._plant, self._back = journal, plant, False
 
     def append(self, record: Decision | Outcome) -> None:
-        """Keep a record; once a Decision is kept, its writes may be named after it."""
+        """Keep a record; once a Decision is kept, its writes may be named after it. A hand-back follows what it still wrote."""
         self._journal.append(record)
         if isinstance(record, Decision):
             self._plant.decided(record.tick, record.frame)
+            self._back = any(handed_back(heard) for heard in record.events)
+        elif self._back:
+            self._plant.hand_back()
+
+
+def handed_back(heard: Heard) -> bool:
+    """Say whether a person took all loops back by this event: more than a demotion, after which a loop may stay in remote."""
+    return heard.event.kind == "demotion" and heard.event.body.get("hand_back") is True and not heard.refused
 
 
 def link_of(plant: Plant) -> dict[str, Any] | None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from jayul.core.clock import today
-from jayul.core.types import Event
-from jayul.project.look import Status, ladder, status
+from jayul.core.types import Ask, Event
+from jayul.project.look import Status, header_of, ladder, status
 from jayul.project.manifest import parse_canonical
 from jayul.project.problem import N_
 from jayul.project.run import read_summary, refuse
+from jayul.record.files import OsFiles
 from jayul.record.inbox import SqliteInbox
 from jayul.record.journal import Header
 from jayul.record.sign import Signer, new_id, signed
@@ -31,31 +32,45 @@ def new_key(name: str) -> str:
 
 def hand_in(
     out: Path, ask: str | None, *, by: str, reject: bool = False, demote: str | None = None, reason: str = "",
-    signer: Signer | None = None,
+    signer: Signer | None = None, known: tuple[Header, Sequence[Ask]] | None = None,
 ) -> Event:  # fmt: skip
     """Put a person's act on a level or a plan into a run's inbox. `signer`: the person's key (else that of the key folder).
 
+    `known`: header and what waits for a person, if the caller has followed the journal; else it is read from the beginning.
     Raises ManifestError for what could never be accepted.
     """
-    now = _open_run(out, by)
+    if known is not None:
+        _still_open(out, by)
+    else:
+        now = _open_run(out, by)
+        known = now.header, now.asks
+    header, asks = known
     body: dict[str, Any] = {"reason": reason} if reason else {}
     if demote is not None:
-        if demote not in now.header.policies:
+        if demote not in header.policies:
             raise refuse(
-                "--demote", N_("unknown policy '{name}'; there are {known}"), name=demote, known=", ".join(now.header.policies)
+                "--demote", N_("unknown policy '{name}'; there are {known}"), name=demote, known=", ".join(header.policies)
             )
         return hand_over(out, "demotion", by, {**body, "policy": demote}, sign=False)
-    waiting = {f"{found.policy}:{found.subject}": found for found in now.asks}
+    waiting = {f"{found.policy}:{found.subject}": found for found in asks}
     if ask not in waiting:
-        known = ", ".join(waiting) or "-"
-        raise refuse(out, N_("'{ask}' does not wait for a person now; there waits: {known}"), ask=ask or "", known=known)
+        there = ", ".join(waiting) or "-"
+        raise refuse(out, N_("'{ask}' does not wait for a person now; there waits: {known}"), ask=ask or "", known=there)
     found = waiting[ask]
     if reject and found.kind == "signature":
         raise refuse("--reject", N_("only a plan is rejected; leave a level unsigned, or take the policy down with --demote"))
     body |= {"policy": found.policy}
     body |= {"level": found.subject, "since": found.since} if found.kind == "signature" else {"plan": found.subject}
-    known_person(now.header, by)
+    known_person(header, by)
     return hand_over(out, "rejection" if reject else found.kind, by, body, signer=signer)
+
+
+def hand_back(out: Path, header: Header | None = None, *, by: str, reason: str = "") -> list[Event]:
+    """Demote every policy of a run and have the gateway put what it holds to the plant's own control. Raises ManifestError."""
+    header = header or header_of(out, OsFiles(out / "journal", create=False))
+    _still_open(out, by)
+    body = {"hand_back": True, **({"reason": reason} if reason else {})}
+    return [hand_over(out, "demotion", by, {**body, "policy": name}, sign=False) for name in header.policies]
 
 
 def note(out: Path, header: Header, body: Mapping[str, Any], *, by: str, signer: Signer | None = None) -> Event:

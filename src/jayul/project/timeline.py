@@ -98,7 +98,7 @@ class Timeline:
         """Return a tick with the state after it. Raises IndexError."""
         with self._lock:
             tick = self[number]
-            if number == len(self) - 1:
+            if number == len(self) - 1:  # of a live run the outcome is on disk with the Decision that follows
                 state = self._state if tick.outcome is not None else self._after(self._state, tick)
             else:
                 state = self._states[number // EVERY]

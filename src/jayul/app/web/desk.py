@@ -11,10 +11,13 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from jayul.core.clock import monotonic
+from jayul.core.clock import monotonic, today
+from jayul.core.types import SECOND
+from jayul.project.hold import holder
 from jayul.project.manifest import NAME
 from jayul.project.overview import Overview, Project, Watched, read_project
 from jayul.project.problem import ManifestError
+from jayul.project.run import read_summary
 from jayul.project.timeline import Timeline
 from jayul.record.history import Reader
 from jayul.record.journal import Corrupt
@@ -22,6 +25,7 @@ from jayul.record.journal import Corrupt
 LOOK = 0.25  # s between two looks at a journal that is being followed
 LINGER = 30.0  # s for which a journal is followed after the last who looked has gone
 LIST = 0.9  # s between two looks at the list
+SLACK = 10 * SECOND  # on three periods without a tick, before that is said
 DEEPEST = 3  # folders below a named one in which runs are looked for
 
 
@@ -41,9 +45,16 @@ class Screen:
         self.id, self.out = id, out
         self.timeline, self.history = Timeline(out), Reader(out / "history")
         self.version, self.trouble = 0, ""
+        self.standing = self._stands()
         self._changed = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
         self._looked = monotonic()
+
+    @property
+    def complete(self) -> bool:
+        """Say whether the run is over: nobody takes an act any more."""
+        done = read_summary(self.out)
+        return bool(done and done.complete)
 
     async def ready(self) -> None:
         """Read the journal up to its end, and follow it from now on."""
@@ -59,10 +70,20 @@ class Screen:
         self.timeline.refresh()
         return (len(self.timeline), self.timeline.head) != before
 
+    def _stands(self) -> str:
+        """Say whether the loop lives: "" (it does), "stopped" (no process works on the run), "late" (it does not tick)."""
+        if holder(self.out) is None:
+            return "stopped"
+        segments = [path.stat().st_mtime_ns for path in (self.out / "journal").glob("*")]
+        late = today() - max(segments, default=0) > 3 * self.timeline.line.period + SLACK
+        return "late" if late else ""
+
     async def _keep_up(self) -> None:
         while monotonic() - self._looked < LINGER:
             try:
                 changed = await anyio.to_thread.run_sync(self._read)
+                before, self.standing = self.standing, await anyio.to_thread.run_sync(self._stands)
+                changed = changed or before != self.standing
                 self.trouble = ""
             except Exception as error:  # noqa: BLE001 - a damaged journal must be seen on the page, not end the following
                 changed, self.trouble = str(error) != self.trouble, str(error)
@@ -129,6 +150,8 @@ class Desk:
         for root in self.roots:
             for depth in range(DEEPEST):
                 for path in root.glob("*/" * depth + what):
+                    if what == "journal" and (path.parent.parent / what).exists():
+                        continue  # that of a run's own gateway
                     name = self._id(root, path.parent)
                     if found.get(name, path.parent) != path.parent:  # two roots, one name
                         name = "~".join((root.name, *path.parent.relative_to(root).parts))

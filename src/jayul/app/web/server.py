@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from jayul.app import show
 from jayul.app.texts import LANGUAGES, _
-from jayul.app.web import replay, stream, view
+from jayul.app.web import replay, view
 from jayul.app.web.accounts import Accounts
 from jayul.app.web.api import routes as api
 from jayul.app.web.desk import Desk, Screen
@@ -48,7 +48,7 @@ class Config(msgspec.Struct, frozen=True):
 
 def create(config: Config) -> Starlette:
     """Make the app."""
-    desk, accounts, made = Desk(config.roots), Accounts(config.accounts), stream.Rendered()
+    desk, accounts = Desk(config.roots), Accounts(config.accounts)
     sessions = Sessions(known=lambda name: accounts.all().get(name))
 
     def on_run(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -86,7 +86,7 @@ def create(config: Config) -> Starlette:
         Route("/theme/{theme}", _theme),
         Route("/r/{run}", on_run(lambda request, screen: RedirectResponse(f"/r/{screen.id}/now", 307))),
         Route("/r/{run}/now", on_run(now.show_now)),
-        Route("/r/{run}/now/stream", on_run(lambda request, screen: stream.pages(request, screen, "now", now.body, made))),
+        Route("/r/{run}/now/stream", on_run(now.follow)),
         Route("/r/{run}/trends", on_run(trends.show_trends)),
         Route("/r/{run}/trends/data", on_run(trends.data)),
         Route("/r/{run}/trends/tags", on_run(trends.tags)),

@@ -16,6 +16,7 @@ from jayul.app.web.security import session_of
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 MOST = 2.0  # pages a second, however fast a simulated plant runs
 KEPT = 256  # renderings
+BEAT = b"event: beat\ndata:\n\n"  # nothing is new; a page that hears nothing for long says so
 
 
 def event(name: str, data: str, number: int | None = None) -> bytes:
@@ -25,15 +26,15 @@ def event(name: str, data: str, number: int | None = None) -> bytes:
 
 
 class Rendered:
-    """The newest rendering of a view, made once for all who look at it in one language."""
+    """The newest rendering of a view, made once for all who look at it in one language (and one role, if it depends on that)."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, str, str], tuple[int, str, bytes]] = {}
+        self._made: dict[tuple[str, str, str, str], tuple[int, str, bytes]] = {}
         self._lock = anyio.Lock()
 
-    async def get(self, screen: Screen, view: str, render: Callable[[Screen], str]) -> bytes:
+    async def get(self, screen: Screen, view: str, render: Callable[[Screen], str], role: str = "") -> bytes:
         """Return the event of a view as it is now: the very same object as before if nothing on it changed."""
-        key = screen.id, view, current()
+        key = screen.id, view, current(), role
         async with self._lock:
             version, before = screen.version, self._made.get(key)
             if before is None or before[0] != version:
@@ -55,8 +56,10 @@ def may_go_on(request: Request) -> bool:
     return state.sessions.get(session.id, person=False) is not None
 
 
-def pages(request: Request, screen: Screen, view: str, render: Callable[[Screen], str], made: Rendered) -> StreamingResponse:
-    """Stream a view of a run: the whole of it at once, then whenever something changed."""
+def pages(
+    request: Request, screen: Screen, view: str, render: Callable[[Screen], str], made: Rendered, role: str = ""
+) -> StreamingResponse:
+    """Stream a view of a run: the whole of it at once, then whenever something changed. `role`: for whom it is rendered."""
 
     async def body() -> AsyncIterator[bytes]:
         yield b"retry: 1000\n\n"
@@ -64,8 +67,8 @@ def pages(request: Request, screen: Screen, view: str, render: Callable[[Screen]
         async for changed in screen.changes():
             if await request.is_disconnected() or not may_go_on(request):
                 return
-            found = await made.get(screen, view, render) if changed else sent
-            yield found if found is not None and found is not sent else b": still here\n\n"
+            found = await made.get(screen, view, render, role) if changed else sent
+            yield found if found is not None and found is not sent else BEAT
             sent = found
             await anyio.sleep(1 / MOST)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anyio
 import msgspec
@@ -32,12 +33,13 @@ from jayul.app.web.api.shapes import (
 )
 from jayul.app.web.desk import Desk, Screen
 from jayul.app.web.pages import alarms
+from jayul.app.web.pages.now import waiting
 from jayul.app.web.security import Session, session_of
 from jayul.app.web.stream import HEADERS, event
 from jayul.core.types import Tag
 from jayul.plant.journal import Tick
 from jayul.project.look import Row
-from jayul.project.people import hand_in, order
+from jayul.project.people import hand_back, hand_in, order
 from jayul.project.problem import ManifestError
 
 ROWS = 1_000_000  # samples in one answer
@@ -167,6 +169,12 @@ def _events(screen: Screen, first: int, upto: int) -> bytes:
     )
 
 
+def entered(request: Request, query: NoQuery) -> Entered:  # noqa: ARG001 - the shape of a call
+    """Say who is signed in (nobody: an empty name, who may look as a viewer)."""
+    session = session_of(request)
+    return Entered(session.name, session.role, session.csrf)
+
+
 def enter(request: Request, body: Credentials) -> Entered:
     """Sign in: the answer sets a session cookie."""
     where = request.client.host if request.client else ""
@@ -193,10 +201,12 @@ def act(screen: Screen, session: Session, body: Act) -> Taken:
     try:
         match body.act:
             case "demote":
-                names = [body.policy] if body.policy else list(screen.timeline.header.policies)
-                done = [hand_in(out, None, by=by, demote=name, reason=body.reason) for name in names]
+                done = [hand_in(out, None, by=by, demote=body.policy, reason=body.reason, known=waiting(screen))]
+            case "hand-back":
+                done = hand_back(out, screen.timeline.header, by=by, reason=body.reason)
             case "approve" | "reject" | "sign":
-                done = [hand_in(out, body.ask, by=by, reject=body.act == "reject", reason=body.reason, signer=signer)]
+                told: dict[str, Any] = {"by": by, "reason": body.reason, "signer": signer, "known": waiting(screen)}
+                done = [hand_in(out, body.ask, reject=body.act == "reject", **told)]
             case "limit":
                 done = [order(out, body.tag, {**_ends(body), "reason": body.reason}, by=by, signer=signer)]
             case "acknowledge" | "shelve" | "unshelve" | "note":

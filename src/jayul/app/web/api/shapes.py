@@ -82,12 +82,25 @@ class Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Act(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a person does. `approve`, `reject`, `sign` name an `ask` (`policy:subject`); `demote` a `policy`, or none for all;
-    `limit` a `tag` with `low` and `high`, `lock` and `clear` a `tag` (`of`: whose order an engineer clears); `acknowledge`,
-    `shelve` (for `hours`), `unshelve` and `note` an `alarm` by its id.
+    """What a person does. `approve`, `reject`, `sign` name an `ask` (`policy:subject`); `demote` a `policy`; `hand-back` takes all
+    loops back to the plant's own control; `limit` a `tag` with `low` and `high`, `lock` and `clear` a `tag` (`of`: whose order an
+    engineer clears); `acknowledge`, `shelve` (for `hours`), `unshelve` and `note` an `alarm` by its id.
     """
 
-    act: Literal["approve", "reject", "sign", "demote", "limit", "lock", "clear", "acknowledge", "shelve", "unshelve", "note"]
+    act: Literal[
+        "approve",
+        "reject",
+        "sign",
+        "demote",
+        "hand-back",
+        "limit",
+        "lock",
+        "clear",
+        "acknowledge",
+        "shelve",
+        "unshelve",
+        "note",
+    ]
     ask: str = ""
     policy: str = ""
     tag: str = ""

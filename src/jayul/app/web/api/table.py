@@ -82,6 +82,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "POST", "/projects", "Start, pause, go on", records.work, body=Work, answer=Said, role="engineer", errors=(403, 409)
     ),
+    Endpoint("GET", "/session", "Who is signed in", calls.entered, answer=Entered),
     Endpoint("POST", "/session", "Sign in", calls.enter, body=Credentials, answer=Entered, errors=(401, 429)),
     Endpoint("POST", "/runs/{run}/acts", "What a person does", calls.act, body=Act, answer=Taken, role="operator", errors=_ACT),
 )  # fmt: skip

@@ -80,9 +80,9 @@ def instant(text: str, zone: ZoneInfo) -> int:
         return 0
 
 
-def live(request: Request, screen: Screen, name: str, render: Any) -> StreamingResponse:
-    """Stream a part of a page under an event's name."""
-    return stream.pages(request, screen, name, render, MADE)
+def live(request: Request, screen: Screen, name: str, render: Any, role: str = "") -> StreamingResponse:
+    """Stream a part of a page under an event's name; `role`: for whom it is rendered, if that matters."""
+    return stream.pages(request, screen, name, render, MADE, role)
 
 
 def shown(screen: Screen, number: int | None) -> dict[str, Any]:

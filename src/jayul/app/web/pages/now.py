@@ -17,15 +17,18 @@ from jayul.app.web import replay, view
 from jayul.app.web.accounts import Role
 from jayul.app.web.desk import Screen
 from jayul.app.web.folds import at_hand
-from jayul.app.web.security import Forbidden, person
-from jayul.core.types import BAD_NO_DATA, Level, MovePlan, Tag, Verdict
+from jayul.app.web.pages.common import live
+from jayul.app.web.security import Forbidden, person, session_of
+from jayul.core.ladder import Offer
+from jayul.core.types import BAD_NO_DATA, Ask, Level, MovePlan, Receipt, Tag, Verdict
+from jayul.plant.journal import Tick
 from jayul.project.look import Standing
 from jayul.project.manifest import parse_canonical
-from jayul.project.people import hand_in
+from jayul.project.people import hand_back, hand_in
 from jayul.project.problem import ManifestError
-from jayul.project.run import read_summary
 from jayul.project.summary import KPI
 from jayul.project.timeline import Moment
+from jayul.record.journal import Header
 
 LADDER = tuple(level.name.lower() for level in Level)
 
@@ -52,7 +55,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Seat(msgspec.Struct, frozen=True):
-    """A policy: where it stands, the move on the table, and what the guard says of what it asks for now."""
+    """A policy: where it stands, the move on the table, what the guard says of what it asks for now, what waits for a person."""
 
     standing: Standing
     reason: str
@@ -61,9 +64,11 @@ class Seat(msgspec.Struct, frozen=True):
     targets: tuple[Target, ...]
     effect: str
     verdicts: tuple[Verdict, ...]
-    waits: str  # "approval", "signature" or empty
-    ask: str
-    writes: bool
+    applied: tuple[Receipt, ...]  # what the plant took at the newest tick that is over
+    over: int  # that tick
+    waits: tuple[Ask, ...]
+    answer: str  # what became of the plan that people were asked about: "approved", "rejected", "done" or empty
+    by: str  # who approved it
 
     @property
     def answered(self) -> tuple[Verdict, ...]:
@@ -83,6 +88,7 @@ class Now(msgspec.Struct, frozen=True):
     kpi_name: str
     alarms: int
     complete: bool
+    standing: str  # of what is live: "" (the loop works), "stopped", "late"
     mood: str  # well, person (somebody is asked), trouble
 
 
@@ -91,19 +97,20 @@ def look(screen: Screen, number: int | None = None) -> Now:
     timeline = screen.timeline
     moment = timeline.moment(len(timeline) - 1 if number is None else number)
     points = [point for tag in timeline.table.tags if (point := _point(moment, tag)) is not None]
-    seats = tuple(_seat(screen, moment, standing) for standing in timeline.standings(moment.state))
+    over = moment.tick if moment.tick.outcome or not moment.tick.decision.tick else timeline[moment.tick.decision.tick - 1]
+    seats = tuple(_seat(screen, moment, over, standing) for standing in timeline.standings(moment.state))
     troubled = tuple(point for point in points if point.state != "good")
-    done = read_summary(screen.out) if number is None else None
-    complete = bool(done and done.complete)
+    complete = number is None and screen.complete
     fold = at_hand(screen) if number is None and not complete else None
     alarms = sum(row.state.endswith("-unacknowledged") for row in fold.alarms.rows()) if fold else 0
     asked = alarms or any(seat.waits for seat in seats)
-    mood = "trouble" if troubled or screen.trouble else "person" if asked and not complete else "well"
+    standing = screen.standing if number is None and not complete else ""
+    mood = "trouble" if troubled or screen.trouble or standing else "person" if asked and not complete else "well"
     manifest = parse_canonical(timeline.header.manifest)
     kpi = next((point for point in points if point.tag.name == KPI), None)
     return Now(
         moment.tick.decision.tick, moment.frame.at, by_unit(points), seats, troubled, kpi,
-        manifest.kpi.name if manifest.kpi else "", alarms, complete, mood,
+        manifest.kpi.name if manifest.kpi else "", alarms, complete, standing, mood,
     )  # fmt: skip
 
 
@@ -136,53 +143,62 @@ def _point(moment: Moment, tag: Tag) -> Point | None:
     return Point(tag, value, age, state, place, text)
 
 
-def _seat(screen: Screen, moment: Moment, standing: Standing) -> Seat:
+def _seat(screen: Screen, moment: Moment, over: Tick, standing: Standing) -> Seat:
     decision, table = moment.tick.decision, screen.timeline.table
     plan = moment.plans.get(standing.policy)
-    waits = next((ask for ask in decision.asks if ask.policy == standing.policy), None)
+    waits = tuple(ask for ask in decision.asks if ask.policy == standing.policy)
     mine = tuple(v for v in decision.verdicts if v.proposal.by == standing.policy)
+    proposed = [over.decision.verdicts[i].proposal for i in over.decision.writes]
+    sent = {proposal.tag for proposal in proposed if proposal.by == standing.policy}
+    applied = tuple(r for r in (over.outcome.receipts if over.outcome else ()) if r.tag in sent and r.applied is not None)
     asked = plan.targets.items() if plan else ()
     ramp = plan.ramp if plan else {}
     targets = tuple(Target(tag, table[tag].unit, moment.frame[tag], to, ramp.get(tag)) for tag, to in asked)
     lacks = tuple(show.lack(name, have, need) for name, (have, need) in standing.lacks.items()) if standing.next else ()
-    writes = any(decision.verdicts[i].proposal.by == standing.policy for i in decision.writes)
     effect = next((v.proposal.effect for v in mine if v.proposal.effect), "")
-    waiting = waits.kind if waits else ""
-    ask = f"{waits.policy}:{waits.subject}" if waits else ""
-    return Seat(
-        standing,
-        _(show.REASONS.get(standing.reason, standing.reason)),
-        lacks,
-        plan,
-        targets,
-        effect,
-        mine,
-        waiting,
-        ask,
-        writes,
-    )
+    reason = _(show.REASONS.get(standing.reason, standing.reason))
+    answer, by = _answer(moment.state.rungs[standing.policy].offer)
+    return Seat(standing, reason, lacks, plan, targets, effect, mine, applied, over.decision.tick, waits, answer, by)
 
 
-def body(screen: Screen, number: int | None = None) -> str:
-    """Render what changes from tick to tick."""
-    return view.fragment(
-        "now_body.html", now=look(screen, number), screen=screen, zone=view.zone(screen), LADDER=LADDER, past=number is not None
-    )
+def _answer(offer: Offer | None) -> tuple[str, str]:
+    """Return what became of the plan that people were asked about, and who approved it."""
+    if offer is None or not (offer.approved_by or offer.closed == "rejected"):
+        return "", ""
+    return {"": "approved", "done": "done", "rejected": "rejected"}.get(offer.closed, ""), offer.approved_by
+
+
+def body(screen: Screen, number: int | None = None, role: str = "") -> str:
+    """Render what changes from tick to tick, with the buttons of a role (empty: of nobody who has signed in)."""
+    values = {"now": look(screen, number), "screen": screen, "zone": view.zone(screen), "LADDER": LADDER}
+    return view.fragment("now_body.html", **values, past=number is not None, role=role)
+
+
+def _role(request: Request) -> str:
+    session = session_of(request)
+    return session.role if session.account else ""
+
+
+def follow(request: Request, screen: Screen) -> Response:
+    """Stream what changes from tick to tick."""
+    role = _role(request)
+    return live(request, screen, "now", lambda screen: body(screen, role=role), role)
 
 
 async def show_now(request: Request, screen: Screen) -> HTMLResponse:
     """Return the page, of the newest tick or of the one that is replayed."""
     played = replay.of(request, screen)
-    text = await anyio.to_thread.run_sync(body, screen, played.tick if played else None)
-    done = read_summary(screen.out)
-    return view.page(request, "now.html", screen=screen, here="now", body=text, complete=bool(done and done.complete))
+    text = await anyio.to_thread.run_sync(body, screen, played.tick if played else None, _role(request))
+    return view.page(request, "now.html", screen=screen, here="now", body=text)
 
 
-ACTS: dict[str, Role] = {"approve": "operator", "reject": "operator", "sign": "engineer", "demote": "operator"}
+ACTS: dict[str, Role] = {
+    "approve": "operator", "reject": "operator", "sign": "engineer", "demote": "operator", "hand-back": "operator",
+}  # fmt: skip
 
 
 async def act(request: Request, screen: Screen) -> Response:
-    """Hand a person's act to the loop: approve, reject, sign, demote (of one policy, or of all: the way back)."""
+    """Hand a person's act to the loop: approve, reject, sign, demote (one policy), or hand all back to the plant's own control."""
     what = request.path_params["act"]
     if what not in ACTS:
         raise Forbidden(404, _("There is no such page."))
@@ -190,16 +206,26 @@ async def act(request: Request, screen: Screen) -> Response:
     form = await request.form()
     reason, ask, policy = (str(form.get(key, "")).strip()[:500] for key in ("reason", "ask", "policy"))
 
-    def handed() -> list[Any]:
+    def hand() -> int:
+        if what == "hand-back":
+            return len(hand_back(screen.out, screen.timeline.header, by=session.name, reason=reason))
+        taken: dict[str, Any] = {"by": session.name, "reason": reason, "known": waiting(screen)}
         if what == "demote":
-            names = [policy] if policy else list(screen.timeline.header.policies)
-            return [hand_in(screen.out, None, by=session.name, demote=name, reason=reason) for name in names]
-        return [hand_in(screen.out, ask, by=session.name, reject=what == "reject", reason=reason, signer=session.signer)]
+            hand_in(screen.out, None, demote=policy, **taken)
+        else:
+            hand_in(screen.out, ask, reject=what == "reject", signer=session.signer, **taken)
+        return 1
 
     try:
-        done = await anyio.to_thread.run_sync(handed)
+        done = await anyio.to_thread.run_sync(hand)
     except ManifestError as error:
         raise Forbidden(409, show.problem(error.problem)) from None
     except OSError as error:
         raise Forbidden(503, _("The act could not be written: {error}").format(error=error)) from None
-    return HTMLResponse(view.fragment("said.html", text=_("Handed to the loop: {n} act(s).").format(n=len(done))))
+    return HTMLResponse(view.fragment("said.html", text=_("Handed to the loop: {n} act(s).").format(n=done)))
+
+
+def waiting(screen: Screen) -> tuple[Header, tuple[Ask, ...]]:
+    """Return the header of a run, and what waits for a person at its newest tick."""
+    timeline = screen.timeline
+    return timeline.header, timeline[len(timeline) - 1].decision.asks if len(timeline) else ()

@@ -25,6 +25,7 @@ from jayul.core.types import SECOND, Tag
 from jayul.project.curves import DAY, Curve, draw, extent, holds
 from jayul.project.marks import Mark, Marks
 from jayul.project.problem import N_
+from jayul.project.run import read_summary
 from jayul.project.tail import MS, News, Tail
 from jayul.record.chain import Broken
 from jayul.record.history import Reader
@@ -344,8 +345,10 @@ async def show_trends(request: Request, screen: Screen) -> Response:
     texts = {key: _(text) for key, text in TEXTS.items()}
     first = [tag.name for tag in screen.timeline.table.tags[:4]]
     begin, newest = screen.timeline.span()
+    done = read_summary(screen.out)
     return view.page(
         request, "trends.html", screen=screen, here="trends", texts=texts, first=first, zone=view.zone(screen).key,
+        complete=bool(done and done.complete),
         last="8h" if newest - begin >= length("8h") else "all",
         lasts=(("1h", _("1 h")), ("8h", _("8 h")), ("24h", _("24 h")), ("7d", _("7 d")), ("all", _("All"))),
     )  # fmt: skip

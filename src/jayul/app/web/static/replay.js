@@ -86,7 +86,7 @@
       stop();
       load(at(event.data, 0));
     });
-    source.onerror = () => document.dispatchEvent(new CustomEvent("htmx:sseError"));
+    source.onerror = (event) => document.dispatchEvent(new CustomEvent("htmx:sseError", { detail: { source: event.target } }));
     source.onopen = () => document.dispatchEvent(new CustomEvent("htmx:sseOpen"));
   }
 

@@ -158,7 +158,7 @@
   }
   function buttons() {
     for (const button of root.querySelectorAll("[data-last]")) button.setAttribute("aria-pressed", String(button.dataset.last === state.last));
-    $("follows").hidden = !state.last || Boolean(tick);
+    $("follows").hidden = !state.last || Boolean(tick) || "complete" in root.dataset;
   }
 
   // ---- live: what the stream says is put behind what is there; nothing is drawn twice and nothing is left out
@@ -175,7 +175,7 @@
     source.key = key;
     source.addEventListener("trend", (event) => heard(JSON.parse(event.data)));
     source.addEventListener("again", load);
-    source.onerror = () => document.dispatchEvent(new CustomEvent("htmx:sseError"));
+    source.onerror = (event) => document.dispatchEvent(new CustomEvent("htmx:sseError", { detail: { source: event.target } }));
     source.onopen = () => document.dispatchEvent(new CustomEvent("htmx:sseOpen"));
   }
   function heard(news) {
