@@ -16,7 +16,8 @@ from jayul.app.web.desk import Desk
 from jayul.conform.crash import make_project
 from jayul.project.hold import Holder, ask_to_stop, holder
 from jayul.project.overview import Watched, arguments_to_go_on, read_project
-from jayul.project.run import Options, execute, read_summary
+from jayul.project.run import Options, execute, read_summary, ticks_of
+from jayul.record.files import OsFiles
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +194,9 @@ def test_a_run_is_started_paused_and_goes_on_and_outlives_the_page_server(tmp_pa
             os.kill(left, signal.SIGKILL)
     checked = subprocess.run(command("verify", out), capture_output=True, text=True, timeout=120)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+    heard = [heard.event for tick in ticks_of(OsFiles(out / "journal")) for heard in tick.decision.events]
+    notes = [(event.by, event.body["act"]) for event in heard if event.kind == "note" and "act" in event.body]
+    assert {("An engineer", "pause"), ("An engineer", "go on")} <= set(notes), "the record says who did it"
 
 
 def _size(out: Path) -> int:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jayul.app.texts import current
+from jayul.core.clock import monotonic
 from jayul.project.hold import ask_to_stop, holder
+from jayul.project.problem import ManifestError
 
 SHOWN = 8_000  # bytes of a log, from its end
 
@@ -23,7 +26,7 @@ class Works:
         self._folder = folder
         self._begun: dict[Path, subprocess.Popen[bytes]] = {}
         self._asked: dict[Path, int] = {}
-        self._lock = threading.Lock()
+        self._lock, self._pause = threading.Lock(), threading.Event()
 
     def start(self, project: Path, out: Path, arguments: Sequence[str] = ()) -> bool:
         """Start a run, or go on with it; False if one is under way there."""
@@ -39,6 +42,20 @@ class Works:
                     env={**os.environ, "JAYUL_LANG": current()},
                 )  # fmt: skip
             return True
+
+    def when_there(self, out: Path, then: Callable[[], object], most: float = 60.0) -> None:
+        """Call `then` once the inbox of a run that was started here is there; not at all if the run ends before."""
+
+        def wait() -> None:
+            began = monotonic()
+            while self.starting(out) and monotonic() - began < most:
+                if (out / "state.db").exists():
+                    with contextlib.suppress(OSError, ManifestError):
+                        then()
+                    return
+                self._pause.wait(0.1)
+
+        threading.Thread(target=wait, daemon=True).start()
 
     def starting(self, out: Path) -> bool:
         """Say whether a process that was started here for a run folder still lives."""

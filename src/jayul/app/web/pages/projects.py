@@ -19,7 +19,9 @@ from jayul.app.web.desk import Card, Desk
 from jayul.app.web.security import Forbidden, person, session_of
 from jayul.app.web.works import Works
 from jayul.project.draft import slug
+from jayul.project.hold import holder
 from jayul.project.overview import Project, arguments_to_go_on, read_project
+from jayul.project.people import hand_over
 
 BEAT = 1.0  # s between two looks at the list
 QUIET = 10.0  # s after which a stream says that it still lives
@@ -185,7 +187,13 @@ def start_project(request: Request, folder: Path) -> Path:
     state.desk.home.mkdir(parents=True, exist_ok=True)
     if not state.works.start(folder, out):
         raise Forbidden(409, _("This run is under way already."))
+    state.works.when_there(out, lambda: _noted(request, out, "start"))
     return out
+
+
+def _noted(request: Request, out: Path, act: str) -> None:
+    """Have the run's own record say who did this to it."""
+    hand_over(out, "note", session_of(request).name, {"act": act}, sign=False)
 
 
 def _run(request: Request, name: str) -> Row:
@@ -201,6 +209,8 @@ def _rows(listing: Listing) -> list[Row]:
 
 def _pause(request: Request, name: str) -> str:
     row = _run(request, name)
+    if holder(row.card.out) is not None:
+        _noted(request, row.card.out, "pause")
     try:
         done = request.app.state.works.pause(row.card.out)
     except PermissionError:
@@ -217,6 +227,7 @@ def _go_on(request: Request, name: str) -> str:
         raise Forbidden(409, _("The manifest of this run is not here as it was; go on with it where it was started."))
     if not state.works.start(project.folder, row.card.out, row.arguments):
         raise Forbidden(409, _("This run is under way already."))
+    _noted(request, row.card.out, "go on")
     return _("{run} goes on.").format(run=name)
 
 
