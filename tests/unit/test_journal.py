@@ -61,6 +61,28 @@ def test_an_outcome_becomes_durable_with_the_next_decision() -> None:
     assert entries(files.survivor())[1:] == [decision(0), Outcome(0, ()), decision(1)]
 
 
+@pytest.mark.parametrize("commit", ["tick", "group"])
+def test_flush_shows_the_outcome_to_readers_and_promises_nothing(commit: str, tmp_path: Path) -> None:
+    now, acknowledged = [0.0], []
+    journal = writer(OsFiles(tmp_path), commit=commit, acknowledge=acknowledged.append, now=lambda: now[0])
+    fill(journal, range(1))
+    journal.flush()
+    assert entries(OsFiles(tmp_path))[1:] == [decision(0), Outcome(0, ())]
+    assert acknowledged == ([0] if commit == "tick" else [])
+    now[0] = 0.051
+    journal.append(decision(1))
+    assert acknowledged[-1] == 1
+
+
+def test_what_was_only_flushed_is_synced_by_the_next_commit() -> None:
+    files = lossy()
+    journal = writer(files, commit="tick")
+    fill(journal, range(1))
+    journal.flush()
+    journal.commit()
+    assert entries(files.survivor())[1:] == [decision(0), Outcome(0, ())]
+
+
 def test_commit_group_waits_at_most_fifty_milliseconds() -> None:
     now, files, acknowledged = [0.0], lossy(), []
     journal = writer(files, commit="group", acknowledge=acknowledged.append, now=lambda: now[0])

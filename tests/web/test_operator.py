@@ -13,6 +13,10 @@ import pytest
 from plant_kit import BASE, LOCAL, REMOTE, TARGET, Line, People, chromium
 from ui_kit import missing, no_browser, ui, until
 
+from jayul.core.types import Outcome
+from jayul.record.files import OsFiles
+from jayul.record.follow import Follow
+
 LEVELS = ("record", "shadow", "advise", "confirm", "auto")
 PAGES = ("now", "trends", "alarms", "moves", "evidence")
 POSTS = (
@@ -91,6 +95,16 @@ def approve(page: Any, reason: str, seen: Any) -> None:
         assert page.evaluate("document.activeElement.id") == button[1:]
         page.keyboard.press("Enter")
         page.wait_for_function(f"plan => document.querySelector('{ask}')?.value !== plan", arg=plan)
+
+
+def test_what_a_tick_did_can_be_read_before_the_next_tick_comes(line: Line) -> None:
+    follow, last = Follow(OsFiles(line.out / "journal", create=False)), list[Any]()
+
+    def over() -> bool:
+        last[:] = [entry for entry, _ in follow.new(100_000)][-1:] or last
+        return isinstance(last[0], Outcome)
+
+    until(over)
 
 
 def shown(page: Any, tag: str) -> str:

@@ -80,7 +80,13 @@ def drive(wired: Wired, files: Files, signer: Signer, acknowledged: list[int], *
     tape = Tape(ticks_of(files))
     wired.plant.rewind()  # type: ignore[attr-defined]
     inbox = JournalInbox(tape, SimulatedPeople())
-    asyncio.run(run(wired.line, wired.plant, wired.clock, Rejoin(tape, writer), inbox, ticks=wired.ticks))
+    paced = wired.manifest.run.commit == "tick"
+
+    def watch(*_: object) -> None:
+        if paced and tape.tick is None:
+            writer.flush()
+
+    asyncio.run(run(wired.line, wired.plant, wired.clock, Rejoin(tape, writer), inbox, ticks=wired.ticks, watch=watch))
     return str(writer.close())
 
 

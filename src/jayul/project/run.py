@@ -252,6 +252,8 @@ async def _drive(wired: Wired, out: Path, files: Files, header: Header | None, o
             monitor.add(decision)
         if keeper is not None:
             keeper.add(frame, decision, outcome)
+        if isinstance(wired.clock, Wall):
+            writer.flush()  # who follows the journal sees the Outcome now, not with the next tick
         options.progress(decision.tick + 1, total)
 
     sqlite = SqliteInbox(out / "state.db", past.from_inbox, wired.header.policies)

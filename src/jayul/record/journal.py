@@ -211,7 +211,7 @@ class Writer:
         self._files, self._signer, self._group, self._acknowledge = files, signer, commit == "group", acknowledge
         self._now, self._segment_bytes = now, segment_bytes
         self._buffer: list[bytes] = []
-        self._failed = False
+        self._failed = self._unsynced = False
         self._first, self._acked, self._signed, self._signed_at = 0.0, -1, -1, now()
         trim_heads(files)
         if scan is not None and scan.head.seq >= 0:
@@ -253,21 +253,28 @@ class Writer:
     def _add(self, entry: Entry) -> None:
         payload = _encode(entry)
         record, digest = pack(self._digest, payload)
-        if not self._buffer:
+        if not self._buffer and not self._unsynced:
             self._first = self._now()
         self._buffer.append(record)
         self._digest, self._seq, self._size = digest, self._seq + 1, self._size + len(record)
 
-    def commit(self) -> None:
-        """Return when everything appended is on disk."""
+    def flush(self) -> None:
+        """Write what was appended, so that others can read it while the run waits; it is durable only after `commit`."""
         if self._failed:
             raise OSError("the journal could not be written before; start again to go on")
         if self._buffer:
             self._failed = True  # until the disk has said yes: what a failed write or sync left behind is unknown
             self._file.write(b"".join(self._buffer))
-            self._file.sync()
-            self._failed = False
+            self._failed, self._unsynced = False, True
             self._buffer.clear()
+
+    def commit(self) -> None:
+        """Return when everything appended is on disk."""
+        self.flush()
+        if self._unsynced:
+            self._failed = True
+            self._file.sync()
+            self._failed = self._unsynced = False
         if self._tick > self._acked:
             self._acked = self._tick
             self._acknowledge(self._tick)
