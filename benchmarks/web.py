@@ -10,6 +10,8 @@ The server is a process of its own. Reported, each as a user would feel it:
     peer_zoom_ms      ten of the ranges with pyarrow.dataset over the same files, no summaries; peer_ratio: median of the ratios
     sse_clients       streams of a live run, half of the page Now, half of trends; each is cut and comes back by its Last-Event-ID
     sse_cpu           share of one core that the server took meanwhile; sse_lost: samples that some follower did not get
+    open_us           a run of `--ticks` ticks read from its first tick, for each tick; fold_us: what alarms and moves take besides
+    open_mb           memory that the server keeps for it
     axe_serious       findings of axe-core, serious or critical, over all pages in both languages
 
 The last line of output is one JSON object.
@@ -67,6 +69,23 @@ listening = socket.socket(); listening.bind(("127.0.0.1", 0)); listening.listen(
 print("http://127.0.0.1:%d" % listening.getsockname()[1], flush=True)
 app = create(Config((pathlib.Path(sys.argv[1]),)))
 uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
+"""
+OPEN = """
+import json, pathlib, sys
+from jayul.app.web.folds import Fold
+from jayul.core.clock import monotonic
+from jayul.project.timeline import Timeline
+def kept():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096
+begun, before = monotonic(), kept()
+timeline = Timeline(pathlib.Path(sys.argv[1]))
+while len(timeline) < timeline.refresh():
+    pass
+read, fold = monotonic(), Fold(timeline)
+ticks, grown = len(timeline), kept() - before
+fold.upto(ticks)
+us = [1e6 * seconds / ticks for seconds in (read - begun, monotonic() - read)]
+print(json.dumps({"ticks": ticks, "open_us": round(us[0], 1), "fold_us": round(us[1], 1), "open_mb": round(grown / 1e6, 1)}))
 """
 
 
@@ -280,6 +299,15 @@ def streamed(url: str, pid: int, out: Path, clients: int, seconds: float, seed: 
     }  # fmt: skip
 
 
+def opened(folder: Path, ticks: int) -> dict[str, float]:
+    """Make a run of so many ticks and read it in a process of its own; return what that took."""
+    project = make_project(folder / "ticks", ticks * 30 / 3600, "group")
+    subprocess.run(jayul(folder / "keys", "run", project, "--out", folder / "read"), check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", OPEN, folder / "read"], check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
 @contextlib.contextmanager
 def live(folder: Path, speed: float) -> Iterator[Path]:
     """Let a run go on against a simulated plant on OPC UA; yield its folder."""
@@ -335,6 +363,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the last line alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--points", type=int, default=10_000_000, help="of each of 20 tags")
+    parser.add_argument("--ticks", type=int, default=100_000, help="of a run that is opened")
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--axe", type=Path, default=Path(".peers/node_modules/axe-core/axe.min.js"))
@@ -359,6 +388,7 @@ def main() -> None:
         found["peer_ratio"] = round(statistics.median(p / t for p, t in zip(peers, took, strict=False)), 1)
     folder = Path(tempfile.mkdtemp(prefix="jayul-web-live-"))
     try:
+        found |= opened(folder, args.ticks)
         with live(folder / "x", 60) as out, serving(out.parent) as (url, pid):
             found |= streamed(url, pid, out, args.clients, args.seconds, args.seed)
             say(f"streams: {found}")

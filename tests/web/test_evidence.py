@@ -46,7 +46,7 @@ def test_inputs_by_hour_are_counted_from_the_journal(name: str) -> None:
     for tag in fold.needs:
         for hour in {frame.at // HOUR * HOUR for _, frame in ticks}:
             inside = [frame.fresh(tag) for _, frame in ticks if hour <= frame.at < hour + HOUR]
-            assert fold.fresh[tag, hour] == [sum(inside), len(inside)]
+            assert fold.fresh[tag, hour] == (sum(inside), len(inside))
 
 
 def test_the_ledgers_counts_are_drawn_as_they_are(line: Line) -> None:

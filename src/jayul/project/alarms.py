@@ -7,10 +7,12 @@ of kind `note` whose body holds `alarm`, `act` (acknowledge, shelve, unshelve, n
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jayul.core.expr import Expr, ExprError
 from jayul.core.guard import HOUR
@@ -115,6 +117,18 @@ class Alarms:
         self._of: dict[str, list[tuple[int, Act]]] = {}  # by key: tick of the episode that an act names
         self._group: list[Alarm] = []
         self.at, self.tick = 0, -1
+
+    def copy(self) -> Alarms:
+        """Return another that goes its own way from here; what cannot change any more is shared."""
+        made = copy.copy(self)
+        own = {id(alarm): replace(alarm, stopped=dict(alarm.stopped)) for alarm in (*self._open.values(), *self._group)}
+        made._open = {key: own[id(alarm)] for key, alarm in self._open.items()}
+        made._group = [own[id(alarm)] for alarm in self._group]
+        made.episodes = [own.get(id(alarm), alarm) for alarm in self.episodes]
+        made.by_key = {key: [own.get(id(alarm), alarm) for alarm in alarms] for key, alarms in self.by_key.items()}
+        made.acts = {key: list(acts) for key, acts in self.acts.items()}
+        made._of = {key: list(acts) for key, acts in self._of.items()}
+        return made
 
     def add(self, tick: Tick, frame: Frame) -> None:
         """Take one finished tick; the frame is complete, on the run's table."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 
 import msgspec
+from msgspec.structs import replace
 
 from jayul.core.types import Decision, Outcome, Verdict
 from jayul.plant.journal import Tick
@@ -67,6 +69,14 @@ class Moves:
     def __init__(self) -> None:
         self.lines: list[Move] = []
         self._open: dict[tuple[str, str, str, str], Move] = {}
+
+    def copy(self) -> Moves:
+        """Return another that goes its own way from here; lines that are over are shared."""
+        made = copy.copy(self)
+        own = {id(line): replace(line, states=dict(line.states)) for line in self._open.values()}
+        made._open = {key: own[id(line)] for key, line in self._open.items()}
+        made.lines = [own.get(id(line), line) for line in self.lines]
+        return made
 
     def add(self, tick: Tick) -> None:
         """Take one finished tick."""

@@ -54,6 +54,8 @@ def hand_in(
         return hand_over(out, "demotion", by, {**body, "policy": demote}, sign=False)
     waiting = {f"{found.policy}:{found.subject}": found for found in asks}
     if ask not in waiting:
+        if any(f.kind == "approval" and ask and ask.startswith(f"{f.policy}:") for f in asks):
+            raise refuse(out, N_("that move is no longer on the table, another has taken its place; look at it, then decide"))
         there = ", ".join(waiting) or "-"
         raise refuse(out, N_("'{ask}' does not wait for a person now; there waits: {known}"), ask=ask or "", known=there)
     found = waiting[ask]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jayul.core.types import SECOND, Decision, Frame, Level, Outcome, Tag, TagTable
 from jayul.learn import Card
@@ -188,6 +190,12 @@ class _Alarm:
         self.count, self.ticks, self._ns, self._began, self._top = 0, 0, 0, 0, list[str]()
         self._longest: list[Episode] = []
 
+    def copy(self) -> _Alarm:
+        """Return another that goes its own way from here."""
+        made = copy.copy(self)
+        made._longest = list(self._longest)
+        return made
+
     def add(self, frame: Frame) -> None:
         """Take one tick."""
         rings = frame[self.name] == 1.0
@@ -233,6 +241,15 @@ class Tally:
         self._alarms = [_Alarm(table, name) for name in names]
         self.effort, self._laid = Effort({}), dict[str, int]()
         self._has_kpi, self._kpi_sum, self._kpi_ticks = KPI in table.index, 0.0, 0
+
+    def copy(self) -> Tally:
+        """Return another that goes its own way from here."""
+        made = copy.copy(self)
+        made.tags = {name: replace(row, rules=dict(row.rules)) for name, row in self.tags.items()}
+        made.steps, made.events_refused, made._laid = list(self.steps), dict(self.events_refused), dict(self._laid)
+        made._alarms = [alarm.copy() for alarm in self._alarms]
+        made.effort = replace(self.effort, acts=dict(self.effort.acts))
+        return made
 
     def add(self, frame: Frame, decision: Decision, outcome: Outcome) -> None:
         """Take one finished tick."""

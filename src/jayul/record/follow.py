@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from jayul.core.types import Decision
@@ -10,13 +12,14 @@ from jayul.record.chain import PREFIX, Broken, unpack
 from jayul.record.files import OsFiles
 from jayul.record.journal import Corrupt, Entry, Scan, segments
 
+CHUNK = 1 << 20  # bytes that are read at once, at most; a longer record is read in several goes
+
 
 class Place(NamedTuple):
-    """Where a record lies: segment, first byte, number of bytes, and the digest of the record before it."""
+    """Where a record lies: segment, first byte, and the digest of the record before it."""
 
     segment: str
     start: int
-    size: int
     before: bytes
 
 
@@ -25,46 +28,72 @@ class Follow:
 
     def __init__(self, files: OsFiles) -> None:
         self._files, self._scan = files, Scan(files)
-        self._segment, self._done = "", 0
+        self._end = "", 0  # segment and byte up to which was read
 
     @property
     def head(self) -> str:
         """The chain as far as it was read: `seq:digest`."""
         return str(self._scan.head)
 
+    @property
+    def done(self) -> tuple[int, int]:
+        """How many bytes were read, and how many there are."""
+        (segment, byte), read, there = self._end, 0, 0
+        for name in segments(self._files):
+            with contextlib.suppress(FileNotFoundError):
+                size = (self._files.folder / name).stat().st_size
+                there += size
+                read += size if name < segment else byte if name == segment else 0
+        return read, there
+
     def new(self, most: int = 10_000) -> list[tuple[Entry, Place]]:
         """Return what came since the last call, at most so many records; a record that is being written waits for the next call."""
         found: list[tuple[Entry, Place]] = []
         names = segments(self._files)
-        for name in names[names.index(self._segment) if self._segment else 0 :]:
-            if name != self._segment:
-                self._segment, self._done = name, 0
-            with (self._files.folder / name).open("rb") as file:
-                file.seek(self._done)
-                data = file.read()
-            before, base = bytes.fromhex(self._scan.head.digest), self._done
+        for name in names[names.index(self._end[0]) if self._end[0] else 0 :]:
+            if name != self._end[0]:
+                self._end = name, 0
+            before = bytes.fromhex(self._scan.head.digest)
             try:
-                for start, payload, digest in unpack(data, before):
-                    entry = self._scan.take(name, base + start, payload, digest)
-                    size = PREFIX.size + len(payload)
-                    found.append((entry, Place(name, base + start, size, before)))
-                    before, self._done = digest, base + start + size
+                for start, payload, digest in self._records(name, self._end[1], before):
+                    found.append((self._scan.take(name, start, payload, digest), Place(name, start, before)))
+                    before, self._end = digest, (name, start + PREFIX.size + len(payload))
                     if len(found) >= most:
                         return found
             except Broken as error:
-                raise Corrupt(self._scan.next_tick, name, base + error.offset, error.what) from None
+                raise Corrupt(self._scan.next_tick, name, error.offset, error.what) from None
         return found
 
-    def read(self, place: Place) -> Entry:
-        """Read a record again. Raises Corrupt."""
-        with (self._files.folder / place.segment).open("rb") as file:
-            file.seek(place.start)
-            data = file.read(place.size)
-        try:
-            _, payload, _ = next(unpack(data, place.before))
-        except (Broken, StopIteration):
-            raise Corrupt(-1, place.segment, place.start, "is no longer what it was") from None
-        return Scan.decode(payload)
+    def again(self, place: Place) -> Iterator[Entry]:
+        """Yield the records from a place on once more, as far as they were read before. Raises Corrupt."""
+        before, upto = place.before, self._end
+        for name in segments(self._files):
+            if not place.segment <= name <= upto[0]:
+                continue
+            start = place.start if name == place.segment else 0
+            try:
+                for at, payload, digest in self._records(name, start, before):
+                    if (name, at) >= upto:
+                        return
+                    yield Scan.decode(payload)
+                    before = digest
+            except Broken as error:
+                raise Corrupt(-1, name, error.offset, "is no longer what it was") from None
+
+    def _records(self, name: str, start: int, before: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield (first byte, payload, digest) of the records of a segment from a byte on. Raises Broken."""
+        with (self._files.folder / name).open("rb") as file:
+            file.seek(start)
+            data, size = b"", CHUNK >> 5
+            while more := file.read(size):
+                data, end, size = data + more, 0, min(2 * size, CHUNK)
+                try:
+                    for offset, payload, digest in unpack(data, before):
+                        yield start + offset, payload, digest
+                        before, end = digest, offset + PREFIX.size + len(payload)
+                except Broken as error:
+                    raise Broken(start + error.offset, error.what) from None
+                data, start = data[end:], start + end
 
 
 class Newest:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -23,10 +25,26 @@ from jayul.record.history import Reader
 from jayul.record.journal import Corrupt
 
 LOOK = 0.25  # s between two looks at a journal that is being followed
-LINGER = 30.0  # s for which a journal is followed after the last who looked has gone
+LINGER = 30.0  # s for which a journal is read and followed after the last who looked has gone
+KEPT = 300.0  # s for which what was read is kept after the last who looked has gone
 LIST = 0.9  # s between two looks at the list
 SLACK = 10 * SECOND  # on three periods without a tick, before that is said
 DEEPEST = 3  # folders below a named one in which runs are looked for
+
+
+T = TypeVar("T")
+
+
+class NotYet(Exception):
+    """What was asked for is still being made from the ticks of a run: so many are `done` of (about) so many."""
+
+    def __init__(self, done: int, ticks: int) -> None:
+        super().__init__(f"{done} of {ticks} ticks")
+        self.done, self.ticks = done, ticks
+
+
+# s for which who asks waits before NotYet; None: for ever
+patience: ContextVar[float | None] = ContextVar("patience", default=None)
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -41,13 +59,16 @@ class Card(msgspec.Struct, frozen=True):
 class Screen:
     """One run that is looked at. `version` rises whenever there is more in its journal."""
 
-    def __init__(self, id: str, out: Path) -> None:  # noqa: A002 - the name in addresses
-        self.id, self.out = id, out
+    def __init__(self, id: str, out: Path, unused: Callable[[Screen], None] = lambda screen: None) -> None:  # noqa: A002 - in addresses
+        """`unused` is called once nobody has looked for `KEPT` seconds."""
+        self.id, self.out, self._unused = id, out, unused
         self.timeline, self.history = Timeline(out), Reader(out / "history")
-        self.version, self.trouble = 0, ""
+        self.version, self.trouble, self._anew = 0, "", False
         self.standing = self._stands()
         self._changed = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
+        self._opened: asyncio.Future[None] | None = None  # done once the journal was read up to its end
+        self._timer: asyncio.TimerHandle | None = None
         self._looked = monotonic()
 
     @property
@@ -56,19 +77,59 @@ class Screen:
         done = read_summary(self.out)
         return bool(done and done.complete)
 
+    @property
+    def idle(self) -> float:
+        """For how many seconds nobody has looked."""
+        return monotonic() - self._looked
+
     async def ready(self) -> None:
-        """Read the journal up to its end, and follow it from now on."""
+        """Read the journal up to its end, and follow it from now on. Raises Corrupt, and NotYet after `patience`."""
         self._looked = monotonic()
-        if self._task is None or self._task.done():
+        if self._opened is None or self._task is None or self._task.done():
+            self._opened = asyncio.get_running_loop().create_future()
+            self._task = asyncio.create_task(self._live(self._opened))
+        opened, longest = self._opened, patience.get()
+        while not opened.done():
+            await asyncio.wait((opened,), timeout=LINGER / 3 if longest is None else longest)
+            self._looked = monotonic()
+            if longest is not None and not opened.done():
+                raise NotYet(len(self.timeline), self.timeline.about())
+        opened.result()
+
+    async def _live(self, opened: asyncio.Future[None]) -> None:
+        """Read up to the end, then follow; go on with it only while somebody looks."""
+        try:
             while await anyio.to_thread.run_sync(self._read):
-                pass
-            if self._task is None or self._task.done():  # another request may have been quicker
-                self._task = asyncio.create_task(self._keep_up())
+                if self.idle > LINGER:
+                    return
+            opened.set_result(None)
+            await self._keep_up()
+        except Exception as error:  # noqa: BLE001 - whoever waits for it is told
+            if not opened.done():
+                opened.set_exception(error)
+        finally:
+            if not opened.done():
+                opened.set_exception(NotYet(len(self.timeline), self.timeline.about()))
+            opened.exception()  # looked at: it is no fault if nobody waits any more
+            self._wait_unused()
+
+    def _wait_unused(self) -> None:
+        """Say so once nobody has looked for long."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.idle > KEPT:
+            self._unused(self)
+        else:
+            self._timer = asyncio.get_running_loop().call_later(KEPT - self.idle + 0.1, self._wait_unused)
 
     def _read(self) -> bool:
         before = len(self.timeline), self.timeline.head
         self.timeline.refresh()
         return (len(self.timeline), self.timeline.head) != before
+
+    def again(self) -> None:
+        """Have what is followed made again, although the journal says nothing new. Any thread may call it."""
+        self._anew = True
 
     def _stands(self) -> str:
         """Say whether the loop lives: "" (it does), "stopped" (no process works on the run), "late" (it does not tick)."""
@@ -79,11 +140,11 @@ class Screen:
         return "late" if late else ""
 
     async def _keep_up(self) -> None:
-        while monotonic() - self._looked < LINGER:
+        while self.idle < LINGER:
             try:
                 changed = await anyio.to_thread.run_sync(self._read)
                 before, self.standing = self.standing, await anyio.to_thread.run_sync(self._stands)
-                changed = changed or before != self.standing
+                changed, self._anew = changed or self._anew or before != self.standing, False
                 self.trouble = ""
             except Exception as error:  # noqa: BLE001 - a damaged journal must be seen on the page, not end the following
                 changed, self.trouble = str(error) != self.trouble, str(error)
@@ -97,18 +158,42 @@ class Screen:
         """Yield at once, then True whenever there is more, and False after `beat` seconds without anything new."""
         seen = -1
         while True:
-            await self.ready()
+            try:
+                await self.ready()
+            except NotYet:
+                yield False
+                continue
             if self.version == seen:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(beat), self._changed:
                         await self._changed.wait()
-            yield self.version != seen
-            seen = self.version
+            before, seen = seen, self.version  # what comes while the caller is busy with this is not lost
+            yield seen != before
 
     def close(self) -> None:
         """Stop following."""
-        if self._task is not None:
-            self._task.cancel()
+        for what in (self._task, self._timer):
+            if what is not None:
+                what.cancel()
+
+
+class _Shared:
+    """What is made once a second at most, by the first who asks; others wait for it."""
+
+    def __init__(self) -> None:
+        self._made: Any = None
+        self._at, self._number, self._lock = -1e9, 0, threading.Lock()
+
+    def get(self, make: Callable[[], Any]) -> Any:
+        with self._lock:
+            if monotonic() - self._at > LIST:
+                number = self._number
+                self._made = make()
+                self._at = monotonic() if number == self._number else -1e9
+            return self._made
+
+    def anew(self) -> None:
+        self._at, self._number = -1e9, self._number + 1
 
 
 class Desk:
@@ -118,8 +203,7 @@ class Desk:
         self.roots = tuple(root.resolve() for root in roots)
         self._screens: dict[str, Screen] = {}
         self._watched: dict[Path, Watched] = {}
-        self._cards: tuple[float, list[Card]] = (-1e9, [])
-        self._lock = threading.Lock()
+        self._shared: dict[str, _Shared] = {}
 
     @property
     def home(self) -> Path:
@@ -128,21 +212,32 @@ class Desk:
 
     def runs(self) -> list[Card]:
         """Return the runs that are there, the newest first. They are looked at once a second at most."""
-        with self._lock:
-            if monotonic() - self._cards[0] > LIST:
-                found = self._find("journal")
-                newest = sorted(found.items(), key=lambda item: -(item[1] / "journal").stat().st_mtime)
-                self._cards = monotonic(), [self._card(name, out) for name, out in newest]
-            return self._cards[1]
+
+        def make() -> list[Card]:
+            found = self._find("journal")
+            newest = sorted(found.items(), key=lambda item: -(item[1] / "journal").stat().st_mtime)
+            return [self._card(name, out) for name, out in newest]
+
+        return self.shared("runs", make)
 
     def projects(self) -> dict[str, Project]:
-        """Return the projects by id, in order of name."""
-        found = {name: read_project(folder) for name, folder in self._find(NAME).items()}
-        return dict(sorted(found.items(), key=lambda item: (item[1].name, item[0])))
+        """Return the projects by id, in order of name. They are looked at once a second at most."""
+
+        def make() -> dict[str, Project]:
+            found = {name: read_project(folder) for name, folder in self._find(NAME).items()}
+            return dict(sorted(found.items(), key=lambda item: (item[1].name, item[0])))
+
+        return self.shared("projects", make)
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """Return what `make` returns, made once a second at most for all who ask."""
+        found: T = self._shared.setdefault(name, _Shared()).get(make)
+        return found
 
     def anew(self) -> None:
         """Look again at the next call: something was started or stopped."""
-        self._cards = (-1e9, self._cards[1])
+        for one in list(self._shared.values()):
+            one.anew()
 
     def _find(self, what: str) -> dict[str, Path]:
         """Return the folders that hold something of this name, by id."""
@@ -175,14 +270,22 @@ class Desk:
 
     def screen(self, name: str) -> Screen | None:
         """Return the screen of a run, or None if there is no run of that name."""
-        if name not in self._screens:
-            out = self._find("journal").get(name)
-            if out is None:
-                return None
-            self._screens.setdefault(name, Screen(name, out))  # requests that come at once share one
-        return self._screens[name]
+        for other in list(self._screens.values()):
+            if other.idle > KEPT:
+                self._drop(other)
+        if (found := self._screens.get(name)) is not None:
+            return found
+        out = self._find("journal").get(name)
+        if out is None:
+            return None
+        return self._screens.setdefault(name, Screen(name, out, self._drop))  # requests that come at once share one
+
+    def _drop(self, screen: Screen) -> None:
+        """Let go of a screen, and with it of all that was read and folded of its run."""
+        if self._screens.get(screen.id) is screen:
+            del self._screens[screen.id]
 
     def close(self) -> None:
         """Stop following everything."""
-        for screen in self._screens.values():
+        for screen in list(self._screens.values()):
             screen.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from jayul.app.web import stream
-from jayul.app.web.desk import Screen
+from jayul.app.web.desk import NotYet, Screen
 from jayul.core.clock import monotonic
 from jayul.project.notable import KINDS, Notable
 
@@ -79,7 +80,7 @@ def _speed(request: Request) -> float:
 
 def _rail(marks: Notable, last: int) -> dict[str, tuple[int, ...]]:
     """Return the places of the marks on the rail, each once."""
-    return {kind: tuple(sorted({tick * RAIL // max(last, 1) for tick in marks.by_kind[kind]})) for kind in KINDS}
+    return {kind: marks.rail(kind, last, RAIL) for kind in KINDS}
 
 
 def played(request: Request, screen: Screen) -> StreamingResponse:
@@ -92,7 +93,8 @@ def played(request: Request, screen: Screen) -> StreamingResponse:
         yield b"retry: 1000\n\n"
         began, shown = monotonic(), -1
         while not await request.is_disconnected():
-            await screen.ready()
+            with contextlib.suppress(NotYet):
+                await screen.ready()
             last = len(timeline) - 1
             tick = min(first + int((monotonic() - began) * speed / period), last)
             if tick != shown:

@@ -20,7 +20,7 @@ from jayul.app.texts import LANGUAGES, _
 from jayul.app.web import replay, view
 from jayul.app.web.accounts import Accounts
 from jayul.app.web.api import routes as api
-from jayul.app.web.desk import Desk, Screen
+from jayul.app.web.desk import Desk, NotYet, Screen, patience
 from jayul.app.web.drafts import Drafts
 from jayul.app.web.pages import alarms, chain, evidence, moves, new, now, papers, projects, signin, trends
 from jayul.app.web.security import Forbidden, Front, Limit, Sessions, session_of
@@ -29,6 +29,7 @@ from jayul.project.problem import ManifestError
 from jayul.record.journal import Corrupt
 from jayul.record.sign import key_folder
 
+PATIENCE = 1.0  # s that a page waits for a run to be read, before it says how far that is
 Handler = Callable[[Request, Screen], Response | Awaitable[Response]]
 
 
@@ -51,8 +52,8 @@ def create(config: Config) -> Starlette:
     desk, accounts = Desk(config.roots), Accounts(config.accounts)
     sessions = Sessions(known=lambda name: accounts.all().get(name))
 
-    def on_run(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        """Find the run that an address names."""
+    def on_run(handler: Handler, *, unread: bool = False) -> Callable[[Request], Awaitable[Response]]:
+        """Find the run that an address names, and read it, which `unread` leaves to the handler."""
 
         async def found(request: Request) -> Response:
             if config.private and session_of(request).account is None:
@@ -60,11 +61,19 @@ def create(config: Config) -> Starlette:
             screen = await anyio.to_thread.run_sync(desk.screen, request.path_params["run"])
             if screen is None:
                 return view.page(request, "wrong.html", 404, text=_("There is no such run."))
-            await screen.ready()
-            if not len(screen.timeline):
-                return view.page(request, "wrong.html", 409, text=_("This run has no tick yet; look again in a moment."))
-            answer = handler(request, screen)
-            return answer if isinstance(answer, Response) else await answer
+            try:
+                if not unread:
+                    patience.set(None if "text/event-stream" in request.headers.get("accept", "") else PATIENCE)
+                    await screen.ready()
+                    if not len(screen.timeline):
+                        return view.page(
+                            request, "wrong.html", 409, text=_("This run has no tick yet; look again in a moment.")
+                        )
+                patience.set(PATIENCE)
+                answer = handler(request, screen)
+                return answer if isinstance(answer, Response) else await answer
+            except NotYet as error:
+                return _not_yet(request, screen, error)
 
         return found
 
@@ -93,7 +102,7 @@ def create(config: Config) -> Starlette:
         Route("/r/{run}/trends/stream", on_run(trends.follow)),
         Route("/r/{run}/trends/export", on_run(trends.export)),
         Route("/r/{run}/replay/stream", on_run(replay.played)),
-        Route("/r/{run}/act/{act:str}", on_run(now.act), methods=["POST"]),
+        Route("/r/{run}/act/{act:str}", on_run(now.act, unread=True), methods=["POST"]),
         *alarms.routes(on_run),
         *moves.routes(on_run),
         *evidence.routes(on_run),
@@ -124,6 +133,17 @@ def _forbidden(request: Request, error: Forbidden) -> Response:
     if request.headers.get("hx-request"):
         return HTMLResponse(view.fragment("said.html", text=str(error)), error.status, headers={"hx-reswap": "innerHTML"})
     return view.page(request, "wrong.html", error.status, text=str(error))
+
+
+def _not_yet(request: Request, screen: Screen, error: NotYet) -> Response:
+    """Say how far the reading of a run has come; a page looks again by itself, and its run can be handed back meanwhile."""
+    done = {"n": f"{error.done:,}", "all": f"{error.ticks:,}"}
+    if request.method != "GET":
+        return _forbidden(request, Forbidden(503, _("This run is being read: {n} of {all} ticks. Try again.").format(**done)))
+    text = _("This run is being read: {n} of {all} ticks. The page follows by itself.").format(**done)
+    found = view.page(request, "wrong.html", 503, text=text, screen=None if "tick" in request.query_params else screen)
+    found.headers.update({"refresh": "1", "retry-after": "1", "cache-control": "no-store"})
+    return found
 
 
 def _mistake(request: Request, error: ManifestError) -> Response:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
+from weakref import WeakKeyDictionary
 
 import anyio
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from jayul.app.texts import current
-from jayul.app.web.desk import Screen
+from jayul.app.web.desk import NotYet, Screen
 from jayul.app.web.security import session_of
 
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 MOST = 2.0  # pages a second, however fast a simulated plant runs
-KEPT = 256  # renderings
+KEPT = 64  # renderings of a run
 BEAT = b"event: beat\ndata:\n\n"  # nothing is new; a page that hears nothing for long says so
 
 
@@ -25,27 +27,34 @@ def event(name: str, data: str, number: int | None = None) -> bytes:
     return (head + "".join(f"data: {line}\n" for line in re.split(r"\r\n|\r|\n", data)) + "\n").encode()
 
 
+class _View:
+    """One rendering: of which version of the run, its text, the event. Who renders holds the lock; others are not held up."""
+
+    def __init__(self) -> None:
+        self.version, self.text, self.event, self.lock = -1, "", b"", anyio.Lock()
+
+
 class Rendered:
     """The newest rendering of a view, made once for all who look at it in one language (and one role, if it depends on that)."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, str, str, str], tuple[int, str, bytes]] = {}
-        self._lock = anyio.Lock()
+        self._runs: WeakKeyDictionary[Screen, OrderedDict[tuple[str, str, str], _View]] = WeakKeyDictionary()
 
     async def get(self, screen: Screen, view: str, render: Callable[[Screen], str], role: str = "") -> bytes:
         """Return the event of a view as it is now: the very same object as before if nothing on it changed."""
-        key = screen.id, view, current(), role
-        async with self._lock:
-            version, before = screen.version, self._made.get(key)
-            if before is None or before[0] != version:
+        views, key = self._runs.setdefault(screen, OrderedDict()), (view, current(), role)
+        found = views.setdefault(key, _View())
+        views.move_to_end(key)
+        while len(views) > KEPT:
+            views.popitem(last=False)
+        async with found.lock:
+            version = screen.version
+            if found.version != version:
                 text = await anyio.to_thread.run_sync(render, screen)
-                same = before is not None and before[1] == text
-                made = before[2] if before is not None and same else event(view, text, len(screen.timeline) - 1)
-                self._made.pop(key, None)
-                while len(self._made) >= KEPT:
-                    del self._made[next(iter(self._made))]
-                self._made[key] = version, text, made
-            return self._made[key][2]
+                if text != found.text or not found.event:
+                    found.text, found.event = text, event(view, text, len(screen.timeline) - 1)
+                found.version = version
+            return found.event
 
 
 def may_go_on(request: Request) -> bool:
@@ -67,7 +76,12 @@ def pages(
         async for changed in screen.changes():
             if await request.is_disconnected() or not may_go_on(request):
                 return
-            found = await made.get(screen, view, render, role) if changed else sent
+            found = sent
+            if changed or sent is None:
+                try:
+                    found = await made.get(screen, view, render, role)
+                except NotYet:
+                    found = None
             yield found if found is not None and found is not sent else BEAT
             sent = found
             await anyio.sleep(1 / MOST)

@@ -16,7 +16,7 @@ from jayul.app.texts import _
 from jayul.app.web import replay, view
 from jayul.app.web.accounts import Role
 from jayul.app.web.desk import Screen
-from jayul.app.web.folds import at_hand
+from jayul.app.web.folds import Fold, at_hand
 from jayul.app.web.pages.common import live
 from jayul.app.web.security import Forbidden, person, session_of
 from jayul.core.ladder import Offer
@@ -101,8 +101,7 @@ def look(screen: Screen, number: int | None = None) -> Now:
     seats = tuple(_seat(screen, moment, over, standing) for standing in timeline.standings(moment.state))
     troubled = tuple(point for point in points if point.state != "good")
     complete = number is None and screen.complete
-    fold = at_hand(screen) if number is None and not complete else None
-    alarms = sum(row.state.endswith("-unacknowledged") for row in fold.alarms.rows()) if fold else 0
+    alarms = (at_hand(screen, _waiting_alarms) if number is None and not complete else None) or 0
     asked = alarms or any(seat.waits for seat in seats)
     standing = screen.standing if number is None and not complete else ""
     mood = "trouble" if troubled or screen.trouble or standing else "person" if asked and not complete else "well"
@@ -112,6 +111,10 @@ def look(screen: Screen, number: int | None = None) -> Now:
         moment.tick.decision.tick, moment.frame.at, by_unit(points), seats, troubled, kpi,
         manifest.kpi.name if manifest.kpi else "", alarms, complete, standing, mood,
     )  # fmt: skip
+
+
+def _waiting_alarms(fold: Fold) -> int:
+    return sum(row.state.endswith("-unacknowledged") for row in fold.alarms.rows())
 
 
 def by_unit(points: Sequence[Point]) -> dict[str, tuple[Point, ...]]:
@@ -203,6 +206,8 @@ async def act(request: Request, screen: Screen) -> Response:
     if what not in ACTS:
         raise Forbidden(404, _("There is no such page."))
     session = await person(request, ACTS[what])
+    if what != "hand-back":  # which waits for nothing
+        await screen.ready()
     form = await request.form()
     reason, ask, policy = (str(form.get(key, "")).strip()[:500] for key in ("reason", "ask", "policy"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from jayul.app import show
-from jayul.app.texts import _
+from jayul.app.texts import _, current
 from jayul.app.web import stream, view
 from jayul.app.web.accounts import may
 from jayul.app.web.desk import Card, Desk
@@ -61,8 +62,12 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 def gather(request: Request) -> Listing:
-    """Look at everything."""
-    state = request.app.state
+    """Look at everything, once a second at most for all who read one language."""
+    desk: Desk = request.app.state.desk
+    return desk.shared(f"list {current()}", lambda: _gather(request.app.state))
+
+
+def _gather(state: Any) -> Listing:
     desk: Desk = state.desk
     works: Works = state.works
     projects, cards = desk.projects(), desk.runs()
