@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jayul.core.types import SECOND, Tag
 from jayul.project.curves import draw, round_step
-from jayul.project.tail import Tail
+from jayul.project.stretches import stretches
+from jayul.project.tail import Cursor, Tail
 from jayul.record.batch import Batch
 from jayul.record.history import History, Reader
 
@@ -67,6 +69,82 @@ def test_curves_are_what_the_samples_say(batches: list, width: int, low: int, sp
                     assert any(a <= t <= b for a, b in curve.bad), "what is not good is shown"
 
 
+DAY = 86_400 * SECOND
+OLD = st.tuples(
+    st.integers(0, 1),
+    st.one_of(st.integers(0, 300).map(lambda s: s * SECOND), st.integers(-400, 3).map(lambda n: n * DAY // 4)),
+    st.one_of(st.integers(-9, 9).map(float), st.just(float("nan"))),
+    st.sampled_from([0, 0, 0, 0x80000000]),
+)
+HELD = (Tag(name="a", kind="set-point", stale_after=3.0), Tag(name="b", kind="laboratory", stale_after=20.0))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    batches=st.lists(st.lists(OLD, max_size=30), min_size=1, max_size=6),
+    low=st.one_of(st.integers(0, 300), st.sampled_from([-4_000_000, 86_400, 10**9])),
+    span=st.sampled_from([60, 3000, 2_000_000]),
+    known=st.one_of(st.none(), st.integers(499, 507)),
+)
+def test_a_value_that_holds_stands_from_the_left_edge_as_it_was_known(
+    batches: list, low: int, span: int, known: int | None
+) -> None:
+    begin, end, at_most = low * SECOND, (low + span) * SECOND, None if known is None else known * SECOND
+    with TemporaryDirectory() as folder:
+        history = History(Path(folder), ["a", "b"], values=20, span=SECOND)
+        for i, batch in enumerate(batches):
+            write(history, batch, (500 + i) * SECOND)
+        history.close()
+        reader = Reader(Path(folder))
+        last = reader.last_before(["b", "a", "nothing"], begin, at_most)
+        found = {row["tag"]: row for row in last.to_pylist()}
+        curves = {curve.tag: curve for curve in draw(reader, HELD, begin, end, 16, known_at=at_most)}
+        for name in ("a", "b"):
+            before = reader.samples([name], None, begin, at_most).to_pylist()
+            assert repr(found.get(name)) == repr(before[-1] if before else None)
+            curve = curves[name]
+            column = reader.samples([name], begin // (curve.step or 1) * (curve.step or 1), begin + (curve.step or 1), at_most)
+            if column.num_rows:
+                assert curve.at[0] <= begin
+            elif before:
+                value = before[-1]["value"] if before[-1]["status"] < 0x40000000 else float("nan")
+                shown = None if np.isnan(value) else value
+                assert curve.at[0] <= begin
+                assert [shown] == (curve.min[:1] if curve.step else curve.value[:1])
+                assert (shown is None) == any(a <= begin < b for a, b in curve.bad)
+            else:
+                assert all(at > begin for at in curve.at)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    batches=st.lists(st.lists(OLD, max_size=40), min_size=1, max_size=6),
+    ends=st.tuples(*[st.one_of(st.none(), st.sampled_from([-(2**62), 2**62]), st.integers(-9_000_000, 600))] * 2),
+    tags=st.sampled_from([["a"], ["a", "b"], ["nothing"], []]),
+    most=st.integers(1, 30),
+    known=st.one_of(st.none(), st.integers(499, 507)),
+)
+def test_stretches_hold_every_sample_once_and_no_more_than_fits(
+    batches: list, ends: tuple, tags: list, most: int, known: int | None
+) -> None:
+    low, high = (end if end is None or abs(end) == 2**62 else end * SECOND for end in ends)
+    at_most = None if known is None else known * SECOND
+    with TemporaryDirectory() as folder:
+        history = History(Path(folder), ["a", "b"], values=20, span=SECOND)
+        for i, batch in enumerate(batches):
+            write(history, batch, (500 + i) * SECOND)
+        history.close()
+        reader = Reader(Path(folder))
+        found = list(stretches(reader, tags, low, high, most, at_most))
+        for a, b in pairwise(found):
+            assert a.high <= b.low
+        parts = [reader.samples(tags, part.low, part.high, at_most) for part in found]
+        assert [part.n for part in found] == [part.num_rows for part in parts]
+        assert all(part.n <= most or part.high - part.low <= 120 * SECOND for part in found)
+        at = np.concatenate([np.sort(part["source_at"].cast("int64")) for part in parts]) if parts else []
+        assert list(at) == sorted(reader.samples(tags, low, high, at_most)["source_at"].cast("int64").to_pylist())
+
+
 @settings(deadline=None, max_examples=60)
 @given(batches=BATCHES, looks=st.lists(st.booleans(), min_size=6, max_size=6), back=st.integers(-1, 6))
 def test_who_follows_gets_every_sample_once_also_after_being_away(batches: list, looks: list[bool], back: int) -> None:
@@ -80,11 +158,10 @@ def test_who_follows_gets_every_sample_once_also_after_being_away(batches: list,
         history.close()
         tail.read()
         for since in (0, (100 + back) * 1000):
-            told, known = [], since
-            for news in tail.since(since) or ():
-                for name, columns in news.of({"a", "b"}, known).items():
+            told = []
+            for news, at in tail.since(Cursor.of(str(since))) or ():
+                for name, columns in news.of({"a", "b"}, at).items():
                     told += [(name, *row) for row in zip(*columns, strict=True)]
-                known = news.known
             table = Reader(Path(folder)).samples(versions=True)
             known_at = np.array(table["known_at"].cast("int64"))
             rows = zip(
@@ -97,7 +174,68 @@ def test_who_follows_gets_every_sample_once_also_after_being_away(batches: list,
             versions = Counter((name, at) for name, at, *_ in rows)
             assert all(n <= versions[key] for key, n in Counter((name, at) for name, at, *_ in told).items()), "nothing twice"
             for (name, at), (value, status, known_of) in newest.items():
-                if known_of > since:
+                if known_of >= since:
                     assert repr(heard[name, at]) == repr((value, status)), "the newest word is heard"
                 else:
                     assert (name, at) not in heard
+
+
+STEP = st.one_of(
+    st.tuples(st.just("write"), st.lists(SAMPLE, min_size=1, max_size=8), st.integers(0, 2)),  # ms later, often none
+    st.tuples(st.just("look")),
+    st.tuples(st.just("restart")),
+    st.tuples(st.just("client"), st.integers(0, 2)),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(steps=st.lists(STEP, min_size=2, max_size=25))
+@example(steps=[("write", [(0, 1, 1.0, 0)], 0), ("look",), ("client", 0), ("write", [(1, 1, 2.0, 0)], 0), ("client", 0)])
+@example(steps=[("write", [(0, 1, 1.0, 0)], 0), ("client", 0), ("write", [(1, 1, 2.0, 0)], 0), ("restart",), ("client", 0)])
+def test_whoever_follows_ends_with_what_was_written(steps: list) -> None:
+    """Commits within one millisecond, looks at any time, servers that start again, clients that come and go."""
+    with TemporaryDirectory() as folder:
+        history = History(Path(folder), ["a", "b"], values=30, span=SECOND, now=iter(range(10**6)).__next__)
+        tail, known = Tail(Path(folder), 0), 100 * SECOND
+        cursors, told = {n: Cursor(0, 0, "") for n in range(3)}, {n: dict[tuple[str, int], tuple]() for n in range(3)}
+        heard = {n: Counter[tuple]() for n in range(3)}
+
+        def follow(client: int) -> None:
+            tail.read()
+            found = tail.since(Cursor.of(str(cursors[client])))
+            assert found is not None, "all of it is kept"
+            for news, at in found:
+                for name, columns in news.of({"a", "b"}, at).items():
+                    for source_at, value, status in zip(*columns, strict=True):
+                        told[client][name, source_at] = repr((value, status))
+                        heard[client][name, source_at, repr((value, status)), tail] += 1
+                cursors[client] = tail.after(news)
+
+        for kind, *given_with in [*steps, *(("client", n) for n in range(3))]:
+            if kind == "write":
+                known += given_with[1] * MS
+                write(history, given_with[0], known)
+                history.commit()
+            elif kind == "look":
+                tail.read()
+            elif kind == "restart":
+                tail = Tail(Path(folder), 0)
+            else:
+                follow(given_with[0])
+        history.close()
+        tail.read()
+        assert all(tail.since(cursor) == [] for cursor in cursors.values() if cursor.token), "a sealing is no news"
+        rows = Reader(Path(folder)).samples().to_pydict()
+        at = Reader(Path(folder)).samples()["source_at"].cast("int64").to_pylist()
+        expected = {
+            (name, t): repr((value, status))
+            for name, t, value, status in zip(rows["tag"], at, rows["value"], rows["status"], strict=True)
+        }
+        versions = Counter[tuple]()
+        for kind, *given_with in steps:
+            if kind == "write":
+                versions.update({("ab"[tag], t) for tag, t, _, _ in given_with[0]})
+        for n in range(3):
+            assert told[n] == expected
+            for (name, t, _, _), times in heard[n].items():
+                assert times <= versions[name, t], "nothing twice from one server"

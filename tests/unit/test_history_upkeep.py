@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,121 @@ def test_sealing_that_lags_behind_is_waited_for_and_done_in_pieces(tmp_path: Pat
     assert sum(rows) == 100 * 40
     assert len(rows) > 10
     assert verify_history(OsFiles(tmp_path)).faults == []
+
+
+def test_a_tick_waits_for_a_sealing_that_lags_no_longer_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who must tick goes on; what is not sealed stays on disk, is read from there, and is sealed later."""
+    monkeypatch.setattr(store, "MOST_VALUES", 300)
+    monkeypatch.setattr(store, "WAITING", 600)
+    ready = threading.Event()
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(ready.wait)  # sealing does not begin before all is taken in: who waited for it would wait for ever
+        try:
+            history = History(tmp_path, NAMES, aside=aside, segment_bytes=1, policy=Policy(compact=False), patience=0.01)
+            for i in range(40):
+                history.append(batch(40, START + i * DAY), known_at=START + i * DAY, cursor=i)
+                history.commit()
+            assert (parquets(tmp_path), history.cursor, history.trouble) == ([], 39, "")
+            assert Reader(tmp_path).samples().num_rows == 40 * 40
+        finally:
+            ready.set()
+        history.close()
+    assert Reader(tmp_path).samples().num_rows == 40 * 40
+    assert len(parquets(tmp_path)) > 1
+    assert verify_history(OsFiles(tmp_path)).faults == []
+
+
+class Short(LossyFiles):
+    """A machine that is out of memory, or worse, while files with such an ending are read."""
+
+    ending, error = "none", Exception()
+
+    def read(self, name: str) -> bytes:
+        if name.endswith(self.ending):
+            raise self.error
+        return super().read(name)
+
+
+@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("error", [MemoryError(), pa.ArrowInvalid("a stream ends early"), pa.lib.ArrowMemoryError("realloc")])
+def test_whatever_goes_wrong_at_sealing_it_is_said_and_tried_again(error: Exception, aside: bool) -> None:
+    files, clock = Short(np.random.default_rng(1)), [0.0]
+    with ThreadPoolExecutor(1) as pool:
+        history = History(files, NAMES, now=lambda: clock[0], values=30, span=SECOND, aside=pool if aside else None)
+
+        def take_in(n: int) -> None:
+            clock[0] += 40  # longer than a sealing that failed is waited with
+            history.append(batch(40, START + n * DAY), known_at=START + n * DAY, cursor=n)
+            if history._job is not None:
+                wait([history._job], 20)
+
+        files.ending, files.error = ".hot", error
+        for n in range(4):
+            take_in(n)
+        assert history.cursor == 3, "what comes is taken in all the same"
+        assert history.trouble == (str(error) or "MemoryError")
+        files.ending = "none"
+        for n in range(4, 8):
+            take_in(n)
+        assert history.trouble == ""
+        assert [name for name in files.names() if name.endswith(".parquet")], "it is sealed again"
+        history.close()
+    assert Reader(files).samples().num_rows == 8 * 40
+    assert not [name for name in files.names() if name.endswith(".hot")]
+    assert verify_history(files).faults == []
+
+
+def test_whatever_goes_wrong_at_merging_what_was_sealed_stays_sealed() -> None:
+    files = Short(np.random.default_rng(1))
+    history = History(files, NAMES, policy=Policy(few=2))
+    fill(history, 2)
+    files.ending, files.error = ".ledger", MemoryError()
+    fill(history, 3, first=2)
+    assert history.trouble == "MemoryError"
+    assert len([name for name in files.names() if name.endswith(".parquet")]) == 5
+    files.ending = "none"
+    fill(history, 1, first=5)
+    assert history.trouble == ""
+    assert [name for name in files.names() if name.endswith(".parquet")] == ["000001-000006.parquet"]
+    assert verify_history(files).faults == []
+
+
+def test_sealing_aside_that_is_refused_keeps_the_segments(tmp_path: Path) -> None:
+    aside = ThreadPoolExecutor(1)
+    history = History(tmp_path, NAMES, aside=aside)
+    history.append(batch(40), known_at=START, cursor=0)
+    history.commit()
+    aside.shutdown()
+    history.seal()
+    assert "shutdown" in history.trouble
+    assert (history._job, len(history._full)) == (None, 1)
+    assert Reader(tmp_path).samples().num_rows == 40
+
+
+def open_here(folder: Path) -> list[str]:
+    """Return the files of a folder that this process holds open."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            target = str(entry.readlink())
+            found += [target] if target.startswith(f"{folder}/") else []
+    return found
+
+
+def test_a_reader_that_lives_long_holds_no_file_that_was_merged_or_removed(tmp_path: Path) -> None:
+    history = History(tmp_path, NAMES, policy=Policy(keep=40 * DAY, small=1000, most=400, few=3))
+    reader, held = Reader(tmp_path), []
+    for i in range(60):
+        fill(history, 1, first=i)
+        assert reader.samples().num_rows == reader.samples(versions=True).num_rows > 0
+        assert reader.news(START + i * DAY)["tag"].unique().to_pylist() == ["a", "b"]
+        there = open_here(tmp_path)
+        assert not [name for name in there if name.endswith("(deleted)")]
+        assert len(there) == len(parquets(tmp_path)), "each file that counts is open once"
+        held.append(len(there))
+    assert max(held[20:]) <= max(held[:20]) + 6
+    assert not (tmp_path / "000001-000001.parquet").exists()
+    history.close()
 
 
 TABLE = TagTable((Tag(name="a"), Tag(name="b")))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 from records_kit import Line, read, served
 from starlette.testclient import TestClient
 
+from jayul.app.web.api import calls
 from jayul.app.web.api.table import ENDPOINTS
 from jayul.project.audit import Filter, audit
 from jayul.record.history import Reader
@@ -94,6 +98,48 @@ def test_curves_hold_every_sample_where_there_is_room(line: Line) -> None:
     assert len(curve["at"]) >= table.num_rows - 1
     assert wrong.status_code == 404
     assert "no.such" in wrong.json()["error"]
+
+
+def test_what_one_answer_does_not_hold_is_counted_not_read_and_can_be_had_in_parts(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most, tags = 16, "TIC1.PV,JI1.PV"
+    monkeypatch.setattr(calls, "ROWS", most)
+    table = Reader(line.out / "history").samples(tags.split(","), None, None)
+    expected = zip(table["tag"].to_pylist(), table["source_at"].cast("int64").to_pylist(), strict=True)
+    read_rows, whole, found = list[int](), Reader.samples, list[tuple[str, int]]()
+
+    def counted(self: Reader, *given: Any, **named: Any) -> Any:
+        rows = whole(self, *given, **named)
+        read_rows.append(rows.num_rows)
+        return rows
+
+    monkeypatch.setattr(Reader, "samples", counted)
+    with line.web() as here:
+        query, refused = {"tags": tags}, 0
+        while True:
+            answer = here.get("/api/v1/runs/line/samples", params=query)
+            if answer.status_code == 413:
+                assert f"more than {most} samples" in answer.json()["error"]
+                refused += 1
+                query |= {"end": re.findall(r"end=(-?\d+)", answer.json()["error"])[0]}
+                continue
+            found += [(row["tag"], int(row["source_at_ns"])) for row in csv.DictReader(io.StringIO(answer.text))]
+            if "end" not in query:
+                break
+            query = {"tags": tags, "start": query["end"]}
+    assert sorted(found) == sorted(expected)
+    assert refused > 1
+    assert sum(read_rows) == len(found), "nothing is read that is not said"
+
+
+@pytest.mark.parametrize("ends", [{"start": -(2**63)}, {"end": 2**63 - 1}, {"start": -(2**62), "end": 2**62}, {"start": 2**62}])
+def test_a_range_without_end_costs_no_more_than_what_is_there(line: Line, ends: dict[str, int]) -> None:
+    with line.web() as here:
+        whole = here.get("/api/v1/runs/line/samples", params={"tags": "TIC1.PV"}).text
+        found = here.get("/api/v1/runs/line/samples", params={"tags": "TIC1.PV", **ends})
+    assert found.status_code == 200
+    assert found.text == (whole if ends != {"start": 2**62} else whole.splitlines(keepends=True)[0])
 
 
 def test_claims_and_projects(proven: Path, line: Line) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx2
 import pytest
 from desk_kit import BAD_NAME, PASSWORD, csrf, sign_in
+from ui_kit import token as token_of
+from ui_kit import ui
 
 from jayul.app.web.accounts import Accounts, Refused, may
-from jayul.app.web.security import COOKIE, IDLE, LONGEST, POLICY, Limit, Sessions
+from jayul.app.web.security import COOKIE, IDLE, LONGEST, POLICY, Limit, Sessions, cookie_name
 from jayul.core.types import Event
 from jayul.record.inbox import SqliteInbox
 
@@ -89,6 +92,50 @@ def test_a_session_that_was_planted_is_worth_nothing(client):
 def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(client):
     told = client(secure=True).get("/").headers["set-cookie"]
     assert {"HttpOnly", "SameSite=Strict", "Secure", "Path=/"} <= {part.strip() for part in told.split(";")}
+
+
+@pytest.mark.parametrize("stream", ["r/line/now/stream", "r/line/trends/stream", "api/v1/runs/line/events"])
+def test_a_stream_ends_with_the_session_of_who_began_it(accounts, roots, monkeypatch, stream):
+    monkeypatch.setenv("JAYUL_KEYS", str(accounts.path.parent))
+    with ui(roots) as (_, url), httpx2.Client(base_url=url, timeout=30) as browser:
+        form = {"csrf": token_of(browser.get("/signin").text), "name": "lee", "password": PASSWORD, "then": "/"}
+        browser.post("/signin", data=form)
+        with browser.stream("GET", f"/{stream}") as following:
+            lines = following.iter_lines()
+            assert next(lines) == "retry: 1000"
+            browser.post("/signout", data={"csrf": token_of(browser.get("/").text)})
+            beats = 0
+            for line in lines:  # to its end
+                beats += line in (": still here", "event: beat")
+                assert beats < 4, "it goes on"
+
+
+def test_two_desks_on_one_host_do_not_sign_each_other_out(accounts, roots, monkeypatch):
+    """A browser sends the cookies of a host to all its ports (RFC 6265, 8.5)."""
+    monkeypatch.setenv("JAYUL_KEYS", str(accounts.path.parent))
+    with ui(roots) as (_, one), ui(roots) as (_, other), httpx2.Client() as browser:
+        for url, name in ((one, "lee"), (other, "kim")):
+            page = browser.get(f"{url}/signin").text
+            form = {"csrf": token_of(page), "name": name, "password": PASSWORD, "then": "/"}
+            assert browser.post(f"{url}/signin", data=form).status_code == 303
+        for url, name in ((one, "lee"), (other, "kim"), (one, "lee")):
+            assert browser.get(f"{url}/api/v1/session").json()["name"] == name
+        keys = browser.get(f"{one}/api/v1/openapi.json").json()["components"]["securitySchemes"]
+        assert keys["session"]["name"] in browser.cookies
+        names = {cookie.name for cookie in browser.cookies.jar}
+    assert names == {f"{COOKIE}_{url.rpartition(':')[2]}" for url in (one, other)}
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("localhost:8737", "jayul_session_8737"), ("[::1]:8737", "jayul_session_8737"), ("[::1]", "jayul_session"),
+        ("line3.plant.example", "jayul_session"), ("", "jayul_session"), ("a:b;c=d", "jayul_session"), ("a:\u0663", "jayul_session"),
+    ],
+)  # fmt: skip
+def test_the_cookie_has_the_name_of_its_port(host, name):
+    assert cookie_name(host, secure=False) == name
+    assert cookie_name(host, secure=True) == f"__Host-{name}"
 
 
 def test_signing_out_ends_the_session(client):

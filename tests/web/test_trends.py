@@ -7,25 +7,32 @@ import csv
 import io
 import json
 import math
+import socket
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from records_kit import Line, read
+from records_kit import Line, read, served
 from starlette.testclient import TestClient
 from trends_kit import BAD_FROM, BAD_TO, BEGIN, HOUR, NAMES, SILENT_FROM, SILENT_TO, make_run, rows, serving
 
+from jayul.app.web.pages import trends
 from jayul.app.web.server import Config, create
 from jayul.core.types import SECOND
 from jayul.project.marks import Marks
 from jayul.project.run import read_summary
 from jayul.project.tail import MS
 from jayul.project.timeline import Timeline
+from jayul.record.batch import Batch
+from jayul.record.history import History, Reader
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +189,82 @@ def test_an_export_brings_no_formula_into_a_spreadsheet(here: TestClient) -> Non
     assert (wrong.status_code, wrong.json()["error"]) == (400, "'format' is csv or parquet")
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_an_export_is_read_in_parts_and_no_further_than_there_is_something(
+    here: TestClient, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    ends = {"from": str(BEGIN), "to": str(BEGIN + 3 * HOUR), "format": form}
+    whole = here.get("/r/small/trends/export", params={"tags": "TIC1.PV,JI1.PV", **ends})
+    monkeypatch.setattr(trends, "AT_ONCE", 500)
+    read, asked, samples, downsample = list[int](), list[int](), Reader.samples, Reader.downsample
+
+    def counted(self: Reader, *given: Any, **named: Any) -> Any:
+        rows = samples(self, *given, **named)
+        read.append(rows.num_rows)
+        return rows
+
+    def summed(self: Reader, *given: Any, **named: Any) -> Any:
+        asked.append(1)
+        return downsample(self, *given, **named)
+
+    monkeypatch.setattr(Reader, "samples", counted)
+    monkeypatch.setattr(Reader, "downsample", summed)
+    query = {"tags": "TIC1.PV,JI1.PV", "from": str(-(2**62)), "to": str(2**62), "format": form}
+    answer = here.get("/r/small/trends/export", params=query)
+    assert max(read) <= 500
+    assert len(read) + len(asked) < 100, "the days before and after are not walked"
+    if form == "csv":
+        assert answer.text == whole.text
+    else:
+        tables = [pq.read_table(io.BytesIO(content)) for content in (answer.content, whole.content)]
+        assert repr(tables[0].to_pylist()) == repr(tables[1].to_pylist())
+
+
+def opened(folder: Path, ending: str) -> int:
+    """Count the files of a folder that this process holds open."""
+    found = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found += str(entry.readlink()).startswith(f"{folder}/") and str(entry.readlink()).endswith(ending)
+    return found
+
+
+def test_a_client_that_goes_away_ends_the_reading_of_its_export(
+    tmp_path: Path, accounts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line(tmp_path, accounts)
+    line.on(2)
+    n, begin = 2_000_000, BEGIN + HOUR
+    history = History(line.out / "history", ["TIC1.PV"])
+    at = begin + np.arange(n) * SECOND
+    history.append(Batch.of(np.zeros(n), at, np.sin(np.arange(n)), np.zeros(n), np.zeros(n)), known_at=begin)
+    history.close()
+    monkeypatch.setattr(trends, "AT_ONCE", 20_000)
+    read, over, whole = list[int](), threading.Event(), trends._rows
+
+    def watched(*given: Any) -> Iterator[Any]:
+        rows = whole(*given)
+        try:
+            for table in rows:
+                read.append(table.num_rows)
+                yield table
+        finally:
+            rows.close()
+            over.set()
+
+    monkeypatch.setattr(trends, "_rows", watched)
+    with served(line.root, accounts=accounts) as url:
+        httpx2.get(f"{url}/r/line/trends/data?tags=TIC1.PV&last=all").raise_for_status()
+        before = opened(line.out / "history", ".parquet")
+        query = f"tags=TIC1.PV&from={begin}&to={begin + n * SECOND}&format=csv"
+        with socket.create_connection(urlsplit(url).netloc.split(":"), timeout=30) as wire:
+            wire.sendall(f"GET /r/line/trends/export?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            assert wire.recv(4096).startswith(b"HTTP/1.1 200")
+        assert over.wait(60)
+        assert opened(line.out / "history", ".parquet") <= before, "its files are let go"
+    assert 0 < sum(read) < n // 2
+
+
 def test_the_page_escapes_what_it_shows_and_lists_all_tags(here: TestClient) -> None:
     page = here.get("/r/small/trends")
     assert page.status_code == 200
@@ -216,12 +299,82 @@ def test_who_comes_back_gets_what_became_known_meanwhile_and_nothing_else(out: P
         at, value, _ = whole[0]["data"]["tags"]["TIC1.PV"]
         expected = rows(out, "TIC1.PV", BEGIN + 6600 * SECOND, BEGIN + 7200 * SECOND)
         assert (at, value) == ([BEGIN + 601 * SECOND, *expected[0]], [99.5, *expected[1]])
-        assert whole[-1]["id"] == str(BEGIN // MS + 7_260_000)
-        late = events(stream, 3, last=str(BEGIN // MS + 7_200_000))
+        known = BEGIN // MS + 7_260_000
+        assert whole[-1]["id"].split(".")[:2] == [str(known), "1"]
+        late = events(stream, 3, last=str(BEGIN // MS + 7_200_001))
         assert [event["data"]["tags"] for event in late] == [{"TIC1.PV": [[BEGIN + 601 * SECOND], [99.5], [0]]}]
         assert events(stream, 3, last=whole[-1]["id"]) == []
+        restarted = events(stream, 3, last=f"{known}.7.of-another-server")
+        assert [event["data"]["tags"] for event in restarted] == [late[0]["data"]["tags"]], "told again rather than lost"
         away = events(stream, 3, last=str(BEGIN // MS))
         assert [event["event"] for event in away] == ["again"], "too long away: the page reads the range anew"
+
+
+def test_what_becomes_known_in_the_same_millisecond_is_streamed_too(tmp_path: Path, accounts: Any) -> None:
+    line = Line(tmp_path, accounts)
+    line.climb()
+    names, at = ["TIC1.PV", "JI1.PV"], Reader(line.out / "history").bounds()[1] + SECOND  # type: ignore[index]
+    history = History(line.out / "history", names)
+    known = -(-at // MS) * MS
+
+    def add(tag: int, value: float) -> None:
+        history.append(Batch.of([tag], [at], [value], [0], [0]), known_at=known)
+        history.commit()
+
+    with serving(line.root) as url:
+        query = "tags=TIC1.PV&tags=JI1.PV"
+        begun = httpx2.get(f"{url}/r/line/trends/data?{query}&last=all").json()
+        add(0, 1.5)
+        first = events(f"{url}/r/line/trends/stream?{query}&since={begun['known']}", 4)
+        add(1, 2.5)
+        add(0, 3.5)
+        then = events(f"{url}/r/line/trends/stream?{query}", 4, last=first[-1]["id"])
+        again = events(f"{url}/r/line/trends/stream?{query}", 4, last=then[-1]["id"])
+    history.close()
+    assert [event["data"]["tags"] for event in first] == [{"TIC1.PV": [[at], [1.5], [0]]}]
+    assert [event["data"]["tags"] for event in then] == [{"TIC1.PV": [[at], [3.5], [0]], "JI1.PV": [[at], [2.5], [0]]}]
+    assert again == []
+
+
+def test_a_replay_knows_nothing_that_became_known_later(tmp_path: Path, accounts: Any) -> None:
+    """A value of the laboratory, say, that came an hour after its sample was taken."""
+    line = Line(tmp_path, accounts)
+    line.climb()
+    ticks = [tick.decision.at for tick, _ in read(line.out)]
+    history = History(line.out / "history", ["TIC1.PV"])
+    taken, last = ticks[5] + 1, len(ticks) - 1
+    history.append(Batch.of([0], [taken], [-7.0], [0], [0]), known_at=ticks[last] + 60 * SECOND)
+    history.close()
+    line.on(3)
+    ticks = [tick.decision.at for tick, _ in read(line.out)]
+    with line.web() as here:
+
+        def seen(tick: int) -> tuple[bool, bool]:
+            curve = here.get(f"/r/line/trends/data?tags=TIC1.PV&last=all&tick={tick}&width=4000").json()["curves"][0]
+            rows = here.get(f"/r/line/trends/export?tags=TIC1.PV&last=all&tick={tick}").text
+            assert ticks[tick] in curve["at"], "what came with the tick is known"
+            return taken in curve["at"], ",-7," in rows
+
+        assert seen(last) == (False, False)
+        assert seen(last + 3) == (True, True)
+
+
+def test_a_set_point_stands_from_the_left_edge_however_long_ago_it_was_set(tmp_path: Path, accounts: Any) -> None:
+    line = Line(tmp_path, accounts)
+    line.climb()
+    begin = read(line.out)[0][0].decision.at
+    history = History(line.out / "history", ["TIC1.PV", "TIC1.SP"])
+    history.append(Batch.of([1], [begin - 40 * 86_400 * SECOND], [51.25], [0], [0]), known_at=begin)
+    history.close()
+    with line.web() as here:
+        low = begin - 3 * 86_400 * SECOND
+        query = {"tags": "TIC1.SP", "from": str(low), "to": str(low + 600 * SECOND)}
+        curve = here.get("/r/line/trends/data", params=query).json()["curves"][0]
+        by_api = here.get(
+            "/api/v1/runs/line/curves", params={"tags": "TIC1.SP", "start": low, "end": low + 600 * SECOND}
+        ).json()
+    assert (curve["at"], curve["value"]) == ([begin - 40 * 86_400 * SECOND], [51.25])
+    assert by_api == [curve]
 
 
 def test_a_replay_shows_nothing_that_came_later(tmp_path: Path, accounts: Any) -> None:

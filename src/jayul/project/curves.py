@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -10,12 +11,15 @@ import pyarrow as pa
 
 from jayul.core.types import SECOND, Tag
 from jayul.record.history import Reader
+from jayul.record.history.read import SAMPLES
 
 DAY = 86_400 * SECOND
 ROUND = (
     *(n * 10**power for power in range(6, 9) for n in (1, 2, 5)),
     *(n * SECOND for n in (1, 2, 5, 10, 15, 30, 60, 120, 240, 600, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)),
 )  # ns: what a column may span, so that one lies within the other and the history's summaries fit
+NEAR = 120.0  # s before the range in which the last sample of a tag that holds its value is read with the others
+FOR_EVER = 2**63 - 1  # ns
 NOT_GOOD = 0x4000_0000
 Spans = list[tuple[int, int]]
 
@@ -24,7 +28,8 @@ class Curve(msgspec.Struct, omit_defaults=True):
     """One tag between two times (ns UTC). Samples (`step` 0): `at` and `value`; null where it is not good or not finite.
 
     Columns (`step` ns): `at` where each begins, `min` and `max` of its good samples; null where it has none. `bad`: where samples
-    are bad or uncertain. `gaps`: where nothing came for longer than `stale_after`. `holds`: a value stands until the next.
+    are bad or uncertain. `gaps`: where nothing came for longer than `stale_after`. `holds`: a value stands until the next; it
+    may begin with the newest from before.
     """
 
     tag: str
@@ -43,29 +48,68 @@ def holds(tag: Tag) -> bool:
     return tag.kind in ("set-point", "mode", "manipulated", "laboratory") or tag.writable
 
 
-def draw(reader: Reader, tags: Sequence[Tag], low: int, high: int, width: int, silences: Spans | None = None) -> list[Curve]:
-    """Return the curves of tags (low <= time < high) for so many pixel columns.
+def draw(
+    reader: Reader,
+    tags: Sequence[Tag],
+    low: int,
+    high: int,
+    width: int,
+    silences: Spans | None = None,
+    known_at: int | None = None,
+) -> list[Curve]:
+    """Return the curves of tags (low <= time < high) for so many pixel columns, as they were known at `known_at` (ns).
 
-    At most 2 x `width` points each, and one beyond either end. `silences`: when the run did not tick; only there a tag that holds
-    its value has a gap. Raises Broken, OSError, ValueError.
+    At most 2 x `width` points each, and one beyond either end; a tag that holds its value begins with the newest sample before
+    `low`, however old. `silences`: when the run did not tick; only there such a tag has a gap. Raises Broken, OSError, ValueError.
     """
     names, step = [tag.name for tag in tags], round_step(high - low, width)
-    found = reader.downsample(names, low // step * step, -(-high // step) * step, step=step)
+    found = reader.downsample(names, low // step * step, -(-high // step) * step, step=step, known_at=known_at)
     codes, total = _codes(found, names), found["count"].to_numpy() + found["bad"].to_numpy()
     few = [i for i in range(len(names)) if total[codes == i].sum() <= 2 * width]
-    margin = max((int(tags[i].stale_after * SECOND) for i in few), default=0)
-    rows = reader.samples([names[i] for i in few], low - margin, high + margin) if few else found.slice(0, 0)
+    margin = max((int(min(tags[i].stale_after, NEAR if holds(tags[i]) else math.inf) * SECOND) for i in few), default=0)
+    rows = reader.samples([names[i] for i in few], low - margin, high + margin, known_at) if few else found.slice(0, 0)
     of = _codes(rows, names)
     curves = [
         _samples(tag, rows.filter(pa.array(of == i)), low, high) if i in few
         else _columns(tag, found.filter(pa.array(codes == i)), step)
         for i, tag in enumerate(tags)
     ]  # fmt: skip
+    late = [tag.name for tag, curve in zip(tags, curves, strict=True) if holds(tag) and _begins_after(curve, low)]
+    before = _last(reader, late, low, known_at)
     for tag, curve in zip(tags, curves, strict=True):
+        if tag.name in before:
+            _begin_with(curve, *before[tag.name], low, high)
         if holds(tag):
             gaps = [(a, b) for a, b in silences or () if b > low and a < high and b - a > tag.stale_after * SECOND]
             curve.holds, curve.gaps = True, gaps
     return curves
+
+
+def _begins_after(curve: Curve, low: int) -> bool:
+    """Say whether a curve says nothing of the left edge."""
+    return not curve.at or curve.at[0] > low
+
+
+def _last(reader: Reader, names: Sequence[str], low: int, known_at: int | None) -> dict[str, tuple[int, float | None]]:
+    """Return time and value (None: not good) of the newest sample of each tag before a time."""
+    rows = reader.last_before(names, low, known_at) if names else SAMPLES.empty_table()
+    value = rows["value"].to_numpy()
+    good = (rows["status"].to_numpy() < NOT_GOOD) & np.isfinite(value)
+    at = rows["source_at"].cast(pa.int64()).to_pylist()
+    return dict(zip(rows["tag"].to_pylist(), zip(at, _plain(value, good), strict=True), strict=True))
+
+
+def _begin_with(curve: Curve, at: int, value: float | None, low: int, high: int) -> None:
+    """Put the sample before the left edge first; among columns, as what stood in the first one."""
+    until = curve.at[0] if curve.at else high
+    if curve.step:
+        at = low // curve.step * curve.step
+        curve.min, curve.max = [value, *curve.min], [value, *curve.max]
+    else:
+        curve.value = [value, *curve.value]
+    curve.at = [at, *curve.at]
+    if value is None:
+        curve.bad = [(at, until), *curve.bad]
 
 
 def _codes(table: pa.Table, names: Sequence[str]) -> np.ndarray:
@@ -87,7 +131,10 @@ def _samples(tag: Tag, rows: pa.Table, low: int, high: int) -> Curve:
     limit = int(tag.stale_after * SECOND)
     wide = np.flatnonzero(np.diff(at) > limit)
     gaps = [(int(at[i]), int(at[i + 1])) for i in wide]
-    return Curve(tag.name, at.tolist(), _plain(value, good), bad=_stretches(at, ~good, limit), gaps=gaps)
+    bad = _stretches(at, ~good, FOR_EVER if holds(tag) else limit)
+    if holds(tag) and len(at) and not good[-1]:
+        bad[-1] = bad[-1][0], max(bad[-1][1], high)
+    return Curve(tag.name, at.tolist(), _plain(value, good), bad=bad, gaps=gaps)
 
 
 def _columns(tag: Tag, rows: pa.Table, step: int) -> Curve:

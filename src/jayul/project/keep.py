@@ -34,6 +34,7 @@ NAME = "ledger"
 ID = "mon-ledger"
 TICKS = 64  # of a plant without a link are judged together: its samples cannot be lost on the way
 TOLD = 20  # shortfalls that one event names; it says how many there are
+PATIENCE = 0.02  # s for which a tick of a live plant waits for a sealing that lags
 MOST_WAITING = 2_000_000  # samples in memory while the disk takes none; what comes beyond is shed, and counted
 
 
@@ -50,7 +51,9 @@ class Keeper:
         policy: Policy | None = None, most: int = MOST_WAITING,
     ) -> None:  # fmt: skip
         try:
-            self.history, self.reader = History(folder, table.names, aside=aside, policy=policy), Reader(folder)
+            patience = PATIENCE if isinstance(plant, Linked) else None
+            self.history = History(folder, table.names, aside=aside, policy=policy, patience=patience)
+            self.reader = Reader(folder)
         except Broken as error:
             message = N_("the history is damaged: {what}; look with 'jayul verify', or move the folder away to begin a new one")
             raise ManifestError(Problem(str(folder), "", 0, message, {"what": error.what})) from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from jayul.record.history.read import SAMPLES
 
@@ -58,24 +60,29 @@ class Sink:
         return data
 
 
-def csv(tables: Iterable[pa.Table]) -> Iterator[bytes]:
-    """Yield CSV: tag, source_at, value, status, known_at, unit. A text that begins like a formula gets a `'` before it."""
+def csv(tables: Iterable[pa.Table]) -> Generator[bytes]:
+    """Yield CSV of tables with rows: tag, source_at, value, status, known_at, unit.
+
+    A text that begins like a formula gets a `'` before it.
+    """
     sink = Sink()
     with pc_csv.CSVWriter(pa.PythonFile(sink, mode="w"), SCHEMA) as writer:
         for table in tables:
-            names = [_harmless(name) for name in table["tag"].to_pylist()]
-            units = [_harmless(unit) for unit in table["unit"].to_pylist()]
-            table = table.set_column(0, "tag", pa.array(names, pa.string())).set_column(5, "unit", pa.array(units, pa.string()))
+            for i, name in enumerate(table.column_names):
+                table = table.set_column(i, name, _harmless(table[name])) if name in ("tag", "unit") else table
             writer.write_table(table.cast(SCHEMA))
             yield sink.take()
     yield sink.take()
 
 
-def _harmless(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text
+def _harmless(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    found = texts.cast(pa.string()).dictionary_encode().unify_dictionaries()
+    names = [f"'{text}" if text.startswith(FORMULA) else text for text in found.chunk(0).dictionary.to_pylist()]
+    chunks = [pa.DictionaryArray.from_arrays(chunk.indices, pa.array(names, pa.string())) for chunk in found.chunks]
+    return pa.chunked_array(chunks).cast(pa.string())
 
 
-def parquet(tables: Iterable[pa.Table]) -> Iterator[bytes]:
+def parquet(tables: Iterable[pa.Table]) -> Generator[bytes]:
     """Yield Parquet of the same columns."""
     sink = Sink()
     with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), SCHEMA, compression="zstd") as writer:
@@ -85,4 +92,19 @@ def parquet(tables: Iterable[pa.Table]) -> Iterator[bytes]:
     yield sink.take()
 
 
-WRITERS: dict[str, Callable[[Iterable[pa.Table]], Iterator[bytes]]] = {"csv": csv, "parquet": parquet}
+WRITERS: dict[str, Callable[[Iterable[pa.Table]], Generator[bytes]]] = {"csv": csv, "parquet": parquet}
+
+
+class Sent(StreamingResponse):
+    """A file that is sent while it is made. If the client goes away, the making ends, and what was open for it is let go."""
+
+    def __init__(self, parts: Generator[bytes], media_type: str, headers: Mapping[str, str]) -> None:
+        super().__init__(parts, media_type=media_type, headers=headers)
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._parts.close()

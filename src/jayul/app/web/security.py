@@ -142,7 +142,8 @@ class Front:
         values = cookie_parser(headers.get("cookie", ""))
         language = values.get("jayul_lang") or headers.get("accept-language", "")[:2]
         texts.here(language if language in texts.LANGUAGES else "en")
-        session = self._sessions.get(values.get(COOKIE), person="/stream" not in scope["path"])
+        cookie = cookie_name(headers.get("host", ""), secure=self._secure)
+        session = self._sessions.get(values.get(cookie), person="/stream" not in scope["path"])
         fresh = session is None
         session = session or self._sessions.new()
         scope["session"], scope["theme"] = session, values.get("jayul_theme", "")
@@ -155,7 +156,7 @@ class Front:
                         out[name] = value
                 now = scope["session"]
                 if fresh or now is not session:
-                    out.append("set-cookie", _cookie(now.id, secure=self._secure))
+                    out.append("set-cookie", _cookie(cookie, now.id, secure=self._secure))
             await send(message)
 
         refused = self._refused(scope, headers)
@@ -177,8 +178,18 @@ class Front:
         return None
 
 
-def _cookie(key: str, *, secure: bool) -> str:
-    return f"{COOKIE}={key}; Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
+def cookie_name(host: str, *, secure: bool) -> str:
+    """Return what the session's cookie is called. Browsers send cookies to all ports of a host: each port has its own name.
+
+    `host`: as the browser names it (host:port). Over TLS the name begins with `__Host-`: only this host can set such a one.
+    """
+    port = host.rpartition(":")[2]
+    own = f"_{port}" if port.isascii() and port.isdecimal() and len(port) <= 5 else ""
+    return ("__Host-" if secure else "") + COOKIE + own
+
+
+def _cookie(name: str, key: str, *, secure: bool) -> str:
+    return f"{name}={key}; Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
 
 
 def session_of(request: Request) -> Session:

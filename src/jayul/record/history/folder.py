@@ -148,6 +148,8 @@ class Folder:
             except Broken:  # a reader reads what can be read; `verify` says what is wrong
                 self._listed = catalogue.Listed({}, {}, [])
             self.retired = [stem for stem in seal.retired(names, ".pyramid") if stem in self._listed.sealed]
+            for stem in self._open.keys() - set(self.stems):  # merged or retired; held open, it would keep its room on disk
+                self._open.pop(stem).file.close()
         return names
 
     def extent(self, stem: str) -> Extent:

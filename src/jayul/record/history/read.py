@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
+from jayul.core.types import SECOND
 from jayul.record.files import Files, OsFiles
 from jayul.record.history import downsample, seal
 from jayul.record.history.cold import MS
@@ -24,6 +25,7 @@ SAMPLES = pa.schema(
         ("known_at", pa.timestamp("ms", "UTC")),
     ]
 )
+HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
 T = TypeVar("T")
 
 
@@ -76,6 +78,43 @@ class Reader:
             raise ValueError("give either 'step' or 'buckets', at least 1")
         wanted = _wanted(tags, start, end, known_at)
         return self._settled(lambda: downsample.downsample(self._folder, wanted, step, buckets))
+
+    def last_before(self, tags: Collection[str], before: int, known_at: int | None = None) -> pa.Table:
+        """Return of each tag its newest sample with source time < before (ns), as known at `known_at`. Columns: SAMPLES.
+
+        A tag without any is left out. Found by summaries of hours, then of days, further and further back; of its samples one hour
+        of each tag is read.
+        """
+        left, found = list(dict.fromkeys(tags)), [SAMPLES.empty_table()]
+        begin, end = self.bounds() or (before, before)
+        high, span, step = min(before, end + 1), 2 * DAY, HOUR
+        while left and high > begin:
+            low = max(high - span, begin) // DAY * DAY
+            for tag, start in self._newest(left, low, high, step, known_at).items():
+                hours = [start] if step == HOUR else self._newest([tag], start, start + DAY, HOUR, known_at).values()
+                for hour in hours:  # none, or no rows: its samples were retired
+                    rows = self.samples([tag], hour, min(hour + HOUR, high), known_at)
+                    found += [rows.slice(rows.num_rows - 1)] if rows.num_rows else []
+                left.remove(tag)
+            high, span, step = low, 8 * span, DAY
+        return pa.concat_tables(found).unify_dictionaries()
+
+    def _newest(self, tags: Sequence[str], low: int, high: int, step: int, known_at: int | None) -> dict[str, int]:
+        """Return where the newest bucket of each tag begins that holds a sample."""
+        table = self.downsample(tags, low, high, step=step, known_at=known_at)
+        return dict(zip(table["tag"].to_pylist(), table["start"].cast(pa.int64()).to_pylist(), strict=True))  # sorted by time
+
+    def bounds(self) -> tuple[int, int] | None:
+        """Return the source times (ns) between which all samples lie that are there; None if there are none."""
+
+        def read() -> tuple[int, int] | None:
+            extents = [found for stem in self._folder.stems if (found := self._folder.extent(stem)).begin <= found.end]
+            times = [segment.batch.source_at for segment in self._folder.segments() if len(segment.batch.tag)]
+            low = min([*(one.begin for one in extents), *(int(at.min()) for at in times)], default=None)
+            high = max([*(one.end for one in extents), *(int(at.max()) for at in times)], default=None)
+            return None if low is None or high is None else (low, high)
+
+        return self._settled(read)
 
     def lookup(self, tag: str, source_at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Look for samples of a tag at these times (ns): which are there, their values, their statuses."""

@@ -202,7 +202,7 @@ def place(files: Files, catalogue: Catalogue, made: Made) -> None:
         catalogue.add(entry)
         files.rename(part_of(last), last)
         files.sync_folder()
-    except OSError:
+    except Exception:
         _clear(files, list(contents))
         raise
 

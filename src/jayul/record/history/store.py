@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from pathlib import Path
 
 import msgspec
@@ -25,7 +25,7 @@ from jayul.record.files import Files, Handle, OsFiles
 from jayul.record.history import hot
 from jayul.record.history.catalogue import Catalogue
 from jayul.record.history.seal import in_order, newest_of, read_segment, tidy
-from jayul.record.history.upkeep import Done, Policy, newest_sealed, work
+from jayul.record.history.upkeep import Done, Policy, newest_sealed, words, work
 from jayul.record.sign import Signer
 
 GROUP_SECONDS = 0.2
@@ -33,7 +33,7 @@ GROUP_VALUES = 500_000
 SEGMENT_BYTES = 16 << 20
 VALUES = 1_000_000  # a Parquet file holds about so many, and at least SPAN
 MOST_VALUES = 8_000_000  # when there are so many in hot segments they are sealed, however short the time; so many at once
-WAITING = 2 * MOST_VALUES  # when so many wait to be sealed, what comes waits for the sealing
+WAITING = 2 * MOST_VALUES  # when so many wait to be sealed, what comes waits for the sealing, as long as it has patience
 SPAN = 3600 * SECOND
 AGAIN_SECONDS = 30.0  # after a sealing that failed the next one waits so long
 MS = 1_000_000
@@ -59,6 +59,7 @@ class History:
     `names`: what the positions in batches stand for. `acknowledge(cursor)` is called when everything up to a cursor is on disk.
     `aside` seals in the background; without it `commit` does. `cursor`, `known_at`, `newest` (a table) say where an earlier start
     stopped; `trouble` is what went wrong last, in words, empty when all is well. `policy`: what is merged and how long it is kept.
+    `patience`: s that a commit waits at most for a sealing that lags far behind (None: until it is done).
     Raises Broken if a segment is not what was written.
     """
 
@@ -74,11 +75,12 @@ class History:
         values: int = VALUES,
         span: int = SPAN,
         policy: Policy | None = None,
+        patience: float | None = None,
     ) -> None:
         self.files: Files = OsFiles(files) if isinstance(files, Path) else files
         self.names, self.policy = tuple(names), policy or Policy()
         self._acknowledge, self._aside, self._now = acknowledge, aside, now
-        self._segment_bytes, self._values, self._span = segment_bytes, values, span
+        self._segment_bytes, self._values, self._span, self._patience = segment_bytes, values, span, patience
         self._pending: list[Batch] = []
         self._counts: dict[tuple[int, int, str], int] = {}
         self._waiting = -1  # the cursor of what is pending
@@ -169,8 +171,9 @@ class History:
             self._acknowledge(self.cursor)
         if self._size >= self._segment_bytes:
             self._rotate()
-        if self._job is not None and sum(each.values for each in self._full) >= WAITING:
-            self._settle()
+        job, behind = self._job, sum(each.values for each in self._full)
+        if job is not None and behind >= WAITING and wait([job], self._patience).done:
+            self._settle()  # what a loop that must tick does not wait for grows on disk, not in memory
         if self._due() and self._now() >= self._seal_after:
             self.seal()
 
@@ -233,26 +236,26 @@ class History:
             self.policy,
             self.known_at,
         )
-        if self._aside:
-            self._job = self._aside.submit(work, *job)
-            return
         self._job = Future()
         try:
+            if self._aside:
+                self._job = self._aside.submit(work, *job)
+                return
             self._job.set_result(work(*job))
-        except (OSError, Broken) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is: the segments are kept, and it is told when the job is settled
             self._job.set_exception(error)
         self._settle()
 
     def _settle(self) -> None:
         """Take in what came of the last sealing, waiting for it; what could not be sealed is tried again with what came since."""
-        if self._job is None:
+        job, self._job = self._job, None
+        if job is None:
             return
         try:
-            self._sealed_newest, self._not_sealed = self._job.result()
-        except (OSError, Broken) as error:
-            self._not_sealed, self._seal_after = str(error), self._now() + AGAIN_SECONDS
+            self._sealed_newest, self._not_sealed = job.result()
+        except Exception as error:  # noqa: BLE001 - out of memory, say: sealing must not stop for good because it failed once
+            self._not_sealed, self._seal_after = words(error), self._now() + AGAIN_SECONDS
             self._full = [*self._sealing, *self._full]
-        self._job = None
 
     def close(self, signer: Signer | None = None) -> None:
         """Commit, seal everything, have the run's key vouch for it, and let go.

@@ -249,16 +249,21 @@ def small_files(files: Files, catalogue: Catalogue, policy: Policy) -> int:
 def work(files: Files, catalogue: Catalogue, numbers: Sequence[int], newest: pa.Table, policy: Policy, now: int) -> Done:
     """Seal, then merge and retire where that is due. What fails of the latter is said, and tried again after the next seal.
 
-    Raises Broken, OSError if the segments could not be sealed; then they are kept.
+    Raises Broken, OSError, or what pyarrow raises, if the segments could not be sealed; then they are kept.
     """
     newest, trouble = seal(files, catalogue, numbers, newest), ""
     try:
         if policy.compact and small_files(files, catalogue, policy) > policy.few:
             compact(files, catalogue, policy)
         retire(files, catalogue, policy, now)
-    except (OSError, Broken) as error:
-        trouble = str(error)
+    except Exception as error:  # noqa: BLE001 - the segments are sealed and gone: that must not be undone by whatever came after
+        trouble = words(error)
     return Done(newest, trouble)
+
+
+def words(error: Exception) -> str:
+    """Return what went wrong in words; some errors have none."""
+    return str(error) or type(error).__name__
 
 
 class Done(NamedTuple):

@@ -35,12 +35,13 @@ from jayul.app.web.desk import Desk, Screen
 from jayul.app.web.pages import alarms
 from jayul.app.web.pages.now import waiting
 from jayul.app.web.security import Session, session_of
-from jayul.app.web.stream import HEADERS, event
+from jayul.app.web.stream import HEADERS, event, may_go_on
 from jayul.core.types import Tag
 from jayul.plant.journal import Tick
 from jayul.project.look import Row
 from jayul.project.people import hand_back, hand_in, order
 from jayul.project.problem import ManifestError
+from jayul.project.stretches import stretches
 
 ROWS = 1_000_000  # samples in one answer
 
@@ -123,10 +124,15 @@ def said(screen: Screen, tick: Tick) -> TickSaid:
 
 
 def samples(screen: Screen, query: Samples) -> Response:
-    """Return samples of the history."""
-    table = screen.history.samples(query.tags.split(","), query.start, query.end, query.known_at)
-    if table.num_rows > ROWS:
-        raise Wrong(413, _("{n} samples are more than one answer holds; ask for less time").format(n=table.num_rows))
+    """Return samples of the history. How many there are is counted before one is read."""
+    reader, names, n = screen.history, query.tags.split(","), 0
+    end = query.start or 0
+    for stretch in stretches(reader, names, query.start, query.end, ROWS // 8, query.known_at):
+        n, end = n + stretch.n, stretch.high
+        if n > ROWS:
+            text = _("more than {most} samples; ask with end={end}, then from there on, or for fewer tags")
+            raise Wrong(413, text.format(most=ROWS, end=stretch.low))
+    table = reader.samples(names if n else [], query.start, end, query.known_at)
     sink = pa.BufferOutputStream()
     if query.form == "arrow":
         with pa.ipc.new_stream(sink, table.schema) as stream:
@@ -151,7 +157,7 @@ def events(request: Request, screen: Screen) -> Response:
         nonlocal first
         yield b"retry: 1000\n\n"
         async for changed in screen.changes():
-            if await request.is_disconnected():
+            if await request.is_disconnected() or not may_go_on(request):
                 return
             while first < (there := len(screen.timeline)):
                 upto = min(there, first + MOST)

@@ -17,7 +17,7 @@ from jayul.app.web.accounts import Role, may
 from jayul.app.web.api.calls import Wrong, events
 from jayul.app.web.api.shapes import Problem
 from jayul.app.web.api.table import ENDPOINTS, Endpoint, openapi
-from jayul.app.web.security import Forbidden, Session, session_of
+from jayul.app.web.security import Forbidden, Session, cookie_name, session_of
 
 BODY = 64_000  # bytes of a request
 
@@ -101,6 +101,7 @@ def _json(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def describe(request: Request) -> Response:  # noqa: ARG001 - the shape of a handler
+def describe(request: Request) -> Response:
     """Return the OpenAPI description."""
-    return _json(openapi(ENDPOINTS))
+    secure = request.app.state.config.secure
+    return _json(openapi(ENDPOINTS, cookie_name(request.headers.get("host", ""), secure=secure)))

@@ -36,6 +36,7 @@ from jayul.app.web.api.shapes import (
     WantedMoves,
     Work,
 )
+from jayul.app.web.security import COOKIE
 from jayul.core.types import Tag
 from jayul.project.audit import Entry
 from jayul.project.cases import Case
@@ -88,8 +89,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 )  # fmt: skip
 
 
-def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 description of a table of endpoints."""
+def openapi(endpoints: Sequence[Endpoint], cookie: str = COOKIE) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 description of a table of endpoints. `cookie`: what the session's is called."""
     types = [Problem, *(kind for e in endpoints for kind in (e.query, e.body, e.answer) if kind is not None)]
     schemas, parts = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     schema = {repr(kind): found for kind, found in zip(types, schemas, strict=True)}
@@ -122,7 +123,7 @@ def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
             doc["security"] = [{"session": [], "csrf": []}]
         paths.setdefault("/api/v1" + e.path, {})[e.method.lower()] = doc
     keys = {
-        "session": {"type": "apiKey", "in": "cookie", "name": "jayul_session"},
+        "session": {"type": "apiKey", "in": "cookie", "name": cookie},
         "csrf": {"type": "apiKey", "in": "header", "name": "X-CSRF"},
     }
     info = {"title": "Jayul", "version": __version__, "description": (api.__doc__ or "").partition("\n\n")[2].strip()}

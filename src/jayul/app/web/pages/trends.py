@@ -18,7 +18,7 @@ from jayul.app import show
 from jayul.app.texts import _, current
 from jayul.app.web import replay, stream, view
 from jayul.app.web.desk import Screen
-from jayul.app.web.export import WRITERS
+from jayul.app.web.export import WRITERS, Sent
 from jayul.app.web.security import Forbidden
 from jayul.core.clock import monotonic
 from jayul.core.types import SECOND, Tag
@@ -26,7 +26,8 @@ from jayul.project.curves import DAY, Curve, draw, extent, holds
 from jayul.project.marks import Mark, Marks
 from jayul.project.problem import N_
 from jayul.project.run import read_summary
-from jayul.project.tail import MS, News, Tail
+from jayul.project.stretches import stretches
+from jayul.project.tail import MS, Cursor, News, Tail
 from jayul.record.chain import Broken
 from jayul.record.history import Reader
 
@@ -35,6 +36,8 @@ WIDEST = 8_192  # pixel columns
 MOST_MARKS = 400  # in one answer; the newest
 LASTS = {"1h": 3600, "8h": 28_800, "24h": 86_400, "7d": 604_800}  # s
 UNITS = {"m": 60, "h": 3600, "d": 86_400}  # s
+LATEST = 2**62  # ns, 2116: later than anything
+AT_ONCE = 250_000  # samples of an export that are in memory
 BEAT = 1.0  # s after which the history is looked at although the journal said nothing
 TEXTS = {
     "gap": N_("no data"), "bad": N_("bad or uncertain"), "most": N_("At most 12 tags at a time."),
@@ -61,7 +64,7 @@ class Live:
         self.marks = Marks(screen.timeline)
         self.tail = Tail(screen.out / "history", screen.timeline.span()[1] - 10 * SECOND)
         self._looked, self._version = -BEAT, -1
-        self._made: dict[tuple[int, tuple[str, ...], int, str], bytes] = {}
+        self._made: dict[tuple[int, tuple[str, ...], int | None, str], bytes] = {}
 
     def look(self, version: int) -> None:
         """Look for what is new, once for all who follow."""
@@ -71,15 +74,19 @@ class Live:
             if self.tail.read():
                 self._made = {}
 
-    def event(self, news: News, tags: tuple[str, ...], since: int) -> bytes:
+    def event(self, news: News, tags: tuple[str, ...], since: int | None) -> bytes:
         """Return the event of what is new; rendered once for all who follow the same tags."""
-        key = news.known, tags, since, current()
+        key = news.number, tags, since, current()
         made = self._made
         if key not in made:
-            marks = [said(mark) for mark in self.marks.between(max(since, news.since) * MS, news.known * MS)]
-            body = {"known": news.known, "newest": self.marks.newest(), "tags": news.of(tags, since), "marks": marks}
-            made[key] = stream.event("trend", msgspec.json.encode(body).decode(), news.known)
+            marks = [said(mark) for mark in self.marks.between(max(since or 0, news.since) * MS, news.known * MS)]
+            body = {"newest": self.marks.newest(), "tags": news.of(tags, since), "marks": marks}
+            made[key] = _event("trend", msgspec.json.encode(body).decode(), self.tail.after(news))
         return made[key]
+
+
+def _event(name: str, data: str, cursor: Cursor) -> bytes:
+    return f"id: {cursor}\n".encode() + stream.event(name, data)
 
 
 _LIVE: WeakKeyDictionary[Screen, Live] = WeakKeyDictionary()
@@ -99,7 +106,12 @@ class Asked(msgspec.Struct, frozen=True):
     low: int
     high: int
     last: str
-    until: int = 2**62
+    until: int = LATEST
+
+    @property
+    def known_at(self) -> int | None:
+        """What is shown was known then (ns): the history rounds that up to whole milliseconds."""
+        return None if self.until == LATEST else -((1 - self.until) // MS) * MS
 
 
 def asked(request: Request, screen: Screen) -> Asked:
@@ -116,13 +128,13 @@ def asked(request: Request, screen: Screen) -> Asked:
         raise Forbidden(400, no_tag(unknown[0]))
     begin, newest = screen.timeline.span()
     played = replay.of(request, screen)
-    newest, until = (played.at, played.at + 1) if played else (newest, 2**62)
+    newest, until = (played.at, played.at + 1) if played else (newest, LATEST)
     if query.get("from") and query.get("to"):
         low, high, last = instant(query["from"]), instant(query["to"]), ""
     else:
         last = query.get("last", "8h")
         low, high = (begin, newest) if last == "all" else (newest - length(last), newest)
-    if high < low or abs(low) > 2**62 or abs(high) > 2**62:
+    if high < low or abs(low) > LATEST or abs(high) > LATEST:
         raise Forbidden(400, _("'to' must be later than 'from'"))
     return Asked(tuple(tag for tag in found if tag), low, high + (last != ""), last, until)
 
@@ -201,11 +213,11 @@ STATES = {
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """The answer to a question for data. Times in ns UTC; `known` (ms): what is newer comes from the stream."""
+    """The answer to a question for data. Times in ns UTC; `known`: the stream goes on from there."""
 
     low: int
     high: int
-    known: int
+    known: str
     newest: int
     curves: list[Curve]
     marks: list[dict[str, Any]]
@@ -216,7 +228,7 @@ def gather(screen: Screen, asks: Asked, width: int) -> bytes:
     """Return curves and marks as JSON. Raises Broken, OSError."""
     live = live_of(screen)
     live.look(screen.version)
-    known, low, high = live.tail.known, asks.low, asks.high
+    known, low, high = str(live.tail.cursor), asks.low, asks.high
     names = [tag.name for tag in asks.tags]
     with live.lock:
         if asks.last == "all" and names:
@@ -224,7 +236,7 @@ def gather(screen: Screen, asks: Asked, width: int) -> bytes:
             high = min(high, asks.until)
         silences, end = live.marks.silences(SECOND), min(high, asks.until)
         columns = max(width * (end - low) // max(high - low, 1), 16)
-        drawn = draw(live.reader, asks.tags, low, end, columns, silences) if names and end > low else []
+        drawn = draw(live.reader, asks.tags, low, end, columns, silences, asks.known_at) if names and end > low else []
     curves = [_before(curve, asks.until) for curve in drawn]
     marks = [_till(mark, asks.until) for mark in live.marks.between(low, end)]
     listed = [said(mark) for mark in marks[-MOST_MARKS:]]
@@ -276,30 +288,34 @@ async def tags(request: Request, screen: Screen) -> Response:  # noqa: ARG001 - 
 
 
 async def follow(request: Request, screen: Screen) -> Response:
-    """Stream what becomes known of tags, after `since` (ms) or the Last-Event-ID: every sample once."""
+    """Stream what becomes known of tags after a cursor: the Last-Event-ID, or `since` (also a time in ms, from which on).
+
+    Every sample comes once. The cursor of a server before this one counts as its time: what was known at it may come again.
+    """
     try:
         asks = await anyio.to_thread.run_sync(asked, request, screen)
         live, names = live_of(screen), tuple(sorted(tag.name for tag in asks.tags))
-        since = int(request.headers.get("last-event-id") or request.query_params.get("since") or live.tail.known)
+        text = request.headers.get("last-event-id") or request.query_params.get("since")
+        since = Cursor.of(text) if text else live.tail.cursor
     except Forbidden as error:
         return JSONResponse({"error": str(error)}, error.status)
     except ValueError:
-        return JSONResponse({"error": _("'since' must be a whole number of milliseconds")}, 400)
+        return JSONResponse({"error": _("'since' is a time in milliseconds, or the id of an event")}, 400)
 
     async def body() -> AsyncIterator[bytes]:
-        known, quiet = since, 0.0
+        cursor, quiet = since, 0.0
         yield b"retry: 1000\n\n"
         async for _changed in screen.changes(BEAT):
-            if await request.is_disconnected():
+            if await request.is_disconnected() or not stream.may_go_on(request):
                 return
             await anyio.to_thread.run_sync(live.look, screen.version)
-            news = live.tail.since(known)
+            news = live.tail.since(cursor)
             if news is None:  # away for too long: what was missed is read again as a whole
-                yield stream.event("again", "{}", live.tail.known)
-                known = live.tail.known
-            for part in news or ():
-                yield live.event(part, names, known)
-                known = part.known
+                cursor = live.tail.cursor
+                yield _event("again", "{}", cursor)
+            for part, at in news or ():
+                yield live.event(part, names, at)
+                cursor = live.tail.after(part)
             quiet = 0.0 if news else quiet + BEAT
             if quiet >= 10:
                 yield b": still here\n\n"
@@ -320,24 +336,20 @@ async def export(request: Request, screen: Screen) -> Response:
     except Forbidden as error:
         return JSONResponse({"error": str(error)}, error.status)
     name = f"trends.{form}"
-    body = WRITERS[form](_rows(screen, asks))
-    headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(
-        body, media_type="text/csv" if form == "csv" else "application/vnd.apache.parquet", headers=headers
-    )
+    media = "text/csv" if form == "csv" else "application/vnd.apache.parquet"
+    return Sent(WRITERS[form](_rows(screen, asks)), media, {"content-disposition": f'attachment; filename="{name}"'})
 
 
 def _rows(screen: Screen, asks: Asked) -> Iterator[pa.Table]:
-    """Yield the samples of each tag, a day at a time, with their unit."""
+    """Yield the samples of each tag, so many at a time, with their unit."""
     reader = Reader(screen.out / "history")
     names = [tag.name for tag in asks.tags]
     low, high = extent(reader, names, (asks.low, asks.high)) if asks.last == "all" and names else (asks.low, asks.high)
-    high = min(high, asks.until)
     for tag in asks.tags:
-        for start in range(low, high, DAY):
-            table = reader.samples([tag.name], start, min(start + DAY, high))
+        for part in stretches(reader, [tag.name], low, min(high, asks.until), AT_ONCE, asks.known_at):
+            table = reader.samples([tag.name], part.low, part.high, asks.known_at)
             if table.num_rows:
-                yield table.append_column("unit", pa.array([tag.unit] * table.num_rows, pa.string()))
+                yield table.append_column("unit", pa.repeat(tag.unit, table.num_rows))
 
 
 async def show_trends(request: Request, screen: Screen) -> Response:

@@ -207,8 +207,9 @@
     const end = curve.step && n ? last + curve.step : last;
     if (curve.step ? at < end : at <= last) {
       const i = curve.step ? curve.at.findLastIndex((x) => x <= at) : curve.at.indexOf(at);
-      if (i < 0 || value === null) return; // late and new: it is there at the next loading
-      if (!curve.step) { curve.value[i] = value; return; }
+      if (i < 0) return; // late and new: it is there at the next loading
+      if (!curve.step) { curve.value[i] = value; return; } // told again, or corrected
+      if (value === null) return;
       curve.min[i] = curve.min[i] === null ? value : Math.min(curve.min[i], value);
       curve.max[i] = curve.max[i] === null ? value : Math.max(curve.max[i], value);
       return;
