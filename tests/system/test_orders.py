@@ -253,6 +253,20 @@ def test_a_replaced_sensor_starts_a_new_epoch_and_takes_down_who_relies_on_it(li
         assert replay(line.out, full=full).differing == 0
 
 
+def test_a_replaced_sensor_takes_down_who_relies_on_it_by_a_model_alone_and_the_replay_says_the_same(line: Plant) -> None:
+    path = line.project / "jayul.toml"
+    text = path.read_text(encoding="utf-8").replace('"LIC1.PV", "FI2.PV"]\ntarget', '"LIC1.PV", "power"]\ntarget')
+    path.write_text(text + '\n[[model]]\nname = "power"\nkind = "formula"\nformula = { power = "JI2.PV" }\n', encoding="utf-8")
+    line.confirm()
+    line.say("change", line.out, "--tag", "JI2.PV", "--by", "Kim", "--reason", "recalibrated")
+    (decision,) = line.on(1)
+    assert [(c.policy, c.after, c.reason) for c in decision.changes] == [("preheat", 0, "changed")]
+    line.on(3)
+    for full in (False, True):
+        assert replay(line.out, full=full).differing == 0
+    assert [standing["level"] for standing in line.say("ladder", line.out)["standings"]] == ["record"]
+
+
 def test_a_changed_manifest_is_shown_approved_and_stands_in_the_run_that_follows(line: Plant) -> None:
     line.confirm()
     assert line.say("change", line.out, line.project)["differences"] == []

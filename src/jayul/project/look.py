@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from jayul.core.clock import Sim
 from jayul.core.guard import HOUR
 from jayul.core.ladder import Rung, missing
-from jayul.core.loop import Line, Seat, State, run
+from jayul.core.loop import Line, Model, Seat, State, run
 from jayul.core.types import Ask, Event, Frame, Level, MovePlan, Proposal, Reading, Tag, TagTable
 from jayul.plant.journal import Compare, Diverged, JournalInbox, JournalPlant, Tape, Tick
 from jayul.project.problem import N_
@@ -130,7 +130,7 @@ class Playing(Protocol):
 def played_back(header: Header, tape: Playing) -> tuple[Line, TagTable]:
     """Return a line whose models and policies say what the journal says they said, and the tags that it kept."""
     line, kept = replay_line(header, full=False)
-    models = {name: (_Silent(name, tape), None) for name in line.models}
+    models = {name: (_Silent(name, model, tape), None) for name, (model, _) in line.models.items()}
     return replace(line, models=models, seats=tuple(replace(seat, policy=_playback(seat, tape)) for seat in line.seats)), kept
 
 
@@ -186,10 +186,9 @@ def standing(seat: Seat, rung: Rung, period: int) -> Standing:
 class _Silent:
     """A model whose readings stand in the recorded frame already; it fails where it failed then."""
 
-    tags: tuple[Tag, ...] = ()
-    needs: tuple[str, ...] = ()
-
-    def __init__(self, name: str, tape: Playing) -> None:
+    def __init__(self, name: str, model: Model, tape: Playing) -> None:
+        self.tags: tuple[Tag, ...] = model.tags
+        self.needs: tuple[str, ...] = model.needs  # who relies on a tag by way of a model falls when that tag is changed
         self._name, self._tape = name, tape
 
     def learn(self, frames: Sequence[Frame]) -> None:
