@@ -19,7 +19,7 @@ import uvicorn
 from desk_kit import PASSWORD, csrf, sign_in
 from records_kit import Line
 from starlette.testclient import TestClient
-from ui_kit import until
+from ui_kit import browser, until
 
 from jayul.app.web import desk as desks
 from jayul.app.web import folds, server
@@ -33,6 +33,8 @@ from jayul.project import overview
 from jayul.project.look import status
 from jayul.project.run import Options, execute
 from jayul.record.sign import new_id, signed
+
+BROWSER = {"accept": "text/html,application/xhtml+xml"}
 
 
 @pytest.fixture(scope="module")
@@ -124,13 +126,27 @@ def test_a_stream_holds_its_screen(root: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_page_says_how_far_the_reading_is_and_then_comes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "PATIENCE", 0.0)
     with looking(root) as (here, _):
-        answer = here.get("/r/a/now")
-        assert answer.status_code == 503
-        assert answer.headers["refresh"] == "1"
+        answer = here.get("/r/a/now", headers=BROWSER)
+        assert answer.status_code == 202
         assert re.search(r"This run is being read: [\d,]+ of [\d,]+ ticks", answer.text)
-        done = until(lambda: (found := here.get("/r/a/now")).status_code == 200 and found)
-        assert "Tick 1199 " in done.text
-        assert "refresh" not in done.headers
+        assert here.get("/r/a/trends/data?tags=TIC1.PV").status_code == 503  # no page, so no answer
+        again = {"hx-request": "true", "hx-target": "reading"}
+        asked = until(lambda: "hx-refresh" in (found := here.get("/r/a/now", headers=again)).headers and found)
+        assert asked.text == ""
+        assert "Tick 1199 " in here.get("/r/a/now", headers=BROWSER).text
+
+
+@pytest.mark.parametrize(("language", "says"), [("en-US", "This run is being read"), ("ko-KR", "실행 기록을 읽는 중입니다")])
+def test_in_a_browser_the_page_gives_way_by_itself(
+    root: Path, monkeypatch: pytest.MonkeyPatch, language: str, says: str
+) -> None:
+    monkeypatch.setattr(server, "PATIENCE", 0.0)
+    with serving(root) as (host, _), browser(locale=language) as (page, said):
+        page.goto(f"http://{host.host}:{host.port}/r/a/now", wait_until="commit")
+        assert says in page.locator("main").inner_text()
+        page.wait_for_selector("#now .strip")
+        assert "1199" in page.locator("#now .strip").inner_text()
+    assert said == []
 
 
 @pytest.mark.parametrize("page", ["alarms", "moves", "evidence", "alarms?tick=1100", "moves?tick=900"])
@@ -139,8 +155,8 @@ def test_so_does_a_page_of_the_record(root: Path, monkeypatch: pytest.MonkeyPatc
     with looking(root) as (here, _):
         assert here.get("/r/a/now").status_code == 200
         monkeypatch.setattr(server, "PATIENCE", 0.0)
-        answer = here.get(f"/r/a/{page}")
-        assert answer.status_code == 503
+        answer = here.get(f"/r/a/{page}", headers=BROWSER)
+        assert answer.status_code == 202
         assert re.search(r"This run is being read: [\d,]+ of (1,200|1,101|901) ticks", answer.text)
         until(lambda: here.get(f"/r/a/{page}").status_code == 200)
 
@@ -246,7 +262,9 @@ def test_the_plant_gets_its_loops_back_while_the_run_is_read(line: Line, monkeyp
         answer = here.post("/r/line/act/demote", data={"policy": "preheat"})
         assert answer.status_code == 503
         assert "being read" in answer.text
-        assert 'id="hand-back"' in here.get("/r/line/evidence").text  # on the page that says how far it is, too
+        assert (
+            'id="hand-back"' in here.get("/r/line/evidence", headers=BROWSER).text
+        )  # on the page that says how far it is, too
     decision = line.on(1)[0]
     assert [(heard.event.kind, heard.event.by, heard.refused) for heard in decision.events] == [("demotion", "lee", "")]
 

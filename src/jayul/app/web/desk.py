@@ -43,6 +43,13 @@ class NotYet(Exception):
         self.done, self.ticks = done, ticks
 
 
+class NoTick(NotYet):
+    """A run that has no tick yet."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 0)
+
+
 # s for which who asks waits before NotYet; None: for ever
 patience: ContextVar[float | None] = ContextVar("patience", default=None)
 

@@ -20,7 +20,7 @@ from jayul.app.texts import LANGUAGES, _
 from jayul.app.web import replay, view
 from jayul.app.web.accounts import Accounts
 from jayul.app.web.api import routes as api
-from jayul.app.web.desk import Desk, NotYet, Screen, patience
+from jayul.app.web.desk import Desk, NoTick, NotYet, Screen, patience
 from jayul.app.web.drafts import Drafts
 from jayul.app.web.pages import alarms, chain, evidence, moves, new, now, papers, projects, signin, trends
 from jayul.app.web.security import Forbidden, Front, Limit, Sessions, session_of
@@ -55,7 +55,7 @@ def create(config: Config) -> Starlette:
     def on_run(handler: Handler, *, unread: bool = False) -> Callable[[Request], Awaitable[Response]]:
         """Find the run that an address names, and read it, which `unread` leaves to the handler."""
 
-        async def found(request: Request) -> Response:
+        async def on(request: Request) -> Response:
             if config.private and session_of(request).account is None:
                 return RedirectResponse(f"/signin?then={request.url.path}", 303)
             screen = await anyio.to_thread.run_sync(desk.screen, request.path_params["run"])
@@ -66,16 +66,15 @@ def create(config: Config) -> Starlette:
                     patience.set(None if "text/event-stream" in request.headers.get("accept", "") else PATIENCE)
                     await screen.ready()
                     if not len(screen.timeline):
-                        return view.page(
-                            request, "wrong.html", 409, text=_("This run has no tick yet; look again in a moment.")
-                        )
+                        raise NoTick
                 patience.set(PATIENCE)
-                answer = handler(request, screen)
-                return answer if isinstance(answer, Response) else await answer
+                found = handler(request, screen)
+                answer = found if isinstance(found, Response) else await found
+                return Response(headers={"hx-refresh": "true"}) if _asks_again(request) else answer
             except NotYet as error:
                 return _not_yet(request, screen, error)
 
-        return found
+        return on
 
     routes = [
         Route("/", projects.show_projects),
@@ -135,15 +134,28 @@ def _forbidden(request: Request, error: Forbidden) -> Response:
     return view.page(request, "wrong.html", error.status, text=str(error))
 
 
+def _asks_again(request: Request) -> bool:
+    """Say whether it is the page that says how far the reading has come, which asks whether it may give way."""
+    return request.headers.get("hx-target") == "reading"
+
+
 def _not_yet(request: Request, screen: Screen, error: NotYet) -> Response:
-    """Say how far the reading of a run has come; a page looks again by itself, and its run can be handed back meanwhile."""
+    """Say how far the reading of a run has come; the page follows by itself, and its run can be handed back meanwhile."""
     done = {"n": f"{error.done:,}", "all": f"{error.ticks:,}"}
-    if request.method != "GET":
+    if request.method != "GET" or ("text/html" not in request.headers.get("accept", "") and not _asks_again(request)):
         return _forbidden(request, Forbidden(503, _("This run is being read: {n} of {all} ticks. Try again.").format(**done)))
     text = _("This run is being read: {n} of {all} ticks. The page follows by itself.").format(**done)
-    found = view.page(request, "wrong.html", 503, text=text, screen=None if "tick" in request.query_params else screen)
-    found.headers.update({"refresh": "1", "retry-after": "1", "cache-control": "no-store"})
-    return found
+    values = {
+        "text": _("This run has no tick yet. The page follows by itself.") if isinstance(error, NoTick) else text,
+        "error": error,
+    }
+    if _asks_again(request):
+        return HTMLResponse(view.fragment("reading_body.html", **values), 202)
+    past = "tick" in request.query_params
+    return view.page(
+        request, "reading.html", 202, query=request.url.query, run=screen.timeline.header.project,
+        screen=None if past else screen, **values,
+    )  # fmt: skip
 
 
 def _mistake(request: Request, error: ManifestError) -> Response:
