@@ -42,6 +42,7 @@ class Group(NamedTuple):
     begin: int
     end: int
     known: int  # ms, of the first that was known
+    known_last: int  # ms, of the last
     decimals: int  # of all its values, which are whole numbers then; -1 if not all have the same
     status: int  # of all its rows; -1 if they differ
 
@@ -262,7 +263,8 @@ def _rows(stem: str, opened: Opened, wanted: Wanted, among: Sequence[int] | None
     groups = opened.groups
     chosen = [
         i for i in (opened.of(wanted.tags) if among is None else among)
-        if (group := groups[i]).begin < wanted.high and group.end >= wanted.low and group.known * MS <= wanted.known
+        if (group := groups[i]).begin < wanted.high and group.end >= wanted.low
+        and group.known * MS <= wanted.known and group.known_last * MS > wanted.after
     ]  # fmt: skip
     if not chosen:
         return Part((), Batch.empty())
@@ -284,7 +286,7 @@ def _group(meta: Any) -> Group:
     tag, source, decimals, status, known = (meta.column(i).statistics for i in _BOUNDED)
     same = not decimals.null_count and decimals.min == decimals.max
     return Group(
-        tag.min, tag.max, source.min_raw, source.max_raw, known.min_raw, decimals.min if same else -1,
+        tag.min, tag.max, source.min_raw, source.max_raw, known.min_raw, known.max_raw, decimals.min if same else -1,
         status.min if status.min == status.max else -1,
     )  # fmt: skip
 
