@@ -158,8 +158,9 @@ def where(page: Any) -> str:
     return found
 
 
-def test_a_person_replays_with_keys_and_mouse(root: Path, run: Path) -> None:
-    with ui(root) as (_, url), browser() as (page, said):
+@pytest.mark.parametrize(("language", "word"), [("en-US", "Tick "), ("ko-KR", "틱 ")])
+def test_a_person_replays_with_keys_and_mouse(root: Path, run: Path, language: str, word: str) -> None:
+    with ui(root) as (_, url), browser(locale=language) as (page, said):
         page.goto(url + "/r/past/now")
         page.click("#to-replay")
         page.wait_for_selector("#replay")
@@ -167,15 +168,15 @@ def test_a_person_replays_with_keys_and_mouse(root: Path, run: Path) -> None:
         page.focus("#replay-on")
         page.keyboard.press("Enter")
         page.wait_for_url("**/now?tick=21")
-        until(lambda: "Tick 21 " in page.inner_text("#now"))
+        until(lambda: f"{word}21 " in page.inner_text("#now"))
         assert page.evaluate("document.activeElement.id") == "replay-on"  # the next press goes on from here
         page.keyboard.press("Enter")
-        until(lambda: "Tick 22 " in page.inner_text("#now"))
+        until(lambda: f"{word}22 " in page.inner_text("#now"))
         page.go_back()
-        until(lambda: "Tick 21 " in page.inner_text("#now"))
+        until(lambda: f"{word}21 " in page.inner_text("#now"))
         page.focus("#replay-slider")
         page.keyboard.press("End")
-        until(lambda: "Tick 239 " in page.inner_text("#now"))
+        until(lambda: f"{word}239 " in page.inner_text("#now"))
         assert where(page).endswith("tick=239")
         page.goto(url + "/r/past/now?tick=20")
         page.select_option("#replay-speed", "600")
@@ -188,8 +189,8 @@ def test_a_person_replays_with_keys_and_mouse(root: Path, run: Path) -> None:
         page.wait_for_timeout(1500)
         assert page.inner_text("#now .strip") == stood
         page.click("#replay-after")
-        after = whole(run).marks.after(int(re.findall(r"Tick (\d+)", stood)[0]))
-        until(lambda: f"Tick {after} " in page.inner_text("#now"))
+        after = whole(run).marks.after(int(re.findall(rf"{word}(\d+)", stood)[0]))
+        until(lambda: f"{word}{after} " in page.inner_text("#now"))
         page.click("#replay-live")
         page.wait_for_selector("#replay", state="detached")
         page.wait_for_selector("#to-replay")

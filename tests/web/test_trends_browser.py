@@ -156,8 +156,9 @@ def late(route: Any) -> None:
     route.fulfill(response=answer)
 
 
-def test_what_a_run_records_appears_without_a_seam(folder: Path, own_keys: Path) -> None:
-    with playing(own_keys, folder, 60) as out, serving(folder / "runs") as url, browser() as (opened, said):
+@pytest.mark.parametrize("language", ["en-US", "ko-KR"])
+def test_what_a_run_records_appears_without_a_seam(own_keys: Path, tmp_path: Path, language: str) -> None:
+    with playing(own_keys, tmp_path, 60) as out, serving(tmp_path / "runs") as url, browser(locale=language) as (opened, said):
         for _ in range(240):
             if (out / "history").is_dir() and Reader(out / "history").tags():
                 break
