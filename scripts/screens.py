@@ -88,9 +88,8 @@ class Scene:
         self.folder = home / "plant"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.calm = home / "calm"  # is there once a move is on the table
-        source = os.environ.get("PYTHONPATH", str(ROOT / "src"))
         self.environment = os.environ | {
-            "HOME": str(home), "JAYUL_KEYS": str(home / ".keys"), "PYTHONPATH": source, "JAYUL_LANG": "en",
+            "HOME": str(home), "JAYUL_KEYS": str(home / ".keys"), "PYTHONPATH": str(ROOT / "src"), "JAYUL_LANG": "en",
         }  # fmt: skip
 
     def run(self, *words: object, text: str | None = None) -> str:
@@ -175,8 +174,8 @@ def climb(page: Any, url: str) -> None:
         elif page.locator("form.decide[action$='/approve']").count():
             page.goto(f"{url}{LIVE}/alarms")
             page.goto(url + page.locator("main a[href*='/alarms/one/']").first.get_attribute("href"))
-            page.locator("form input[name=reason]").first.fill("seen at the tank: the sun is on it")
-            page.click("button[value=acknowledge]")
+            page.locator("main form input[name=reason]").first.fill("seen at the tank: the sun is on it")
+            page.click("main .acts button[value=acknowledge]")
             return
     sys.exit("no move came onto the table within five minutes")
 

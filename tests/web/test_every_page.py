@@ -17,6 +17,7 @@ from jayul.app.web.server import Config, create
 LOOKS = [
     ("en-US", "light", (1366, 768)), ("ko-KR", "dark", (1366, 768)),
     ("en-US", "dark", (2560, 1440)), ("ko-KR", "light", (2560, 1440)),
+    ("en-US", "dark", (320, 640)), ("ko-KR", "light", (320, 640)),  # 1280 px at 400 % (WCAG 1.4.10)
 ]  # fmt: skip
 SIDEWAYS = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 NO_PAGE = ("stream", "data", "tags", "export", ".csv", ".txt", ".zip", "/language/", "/theme/", "/api/")  # of addresses

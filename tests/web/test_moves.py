@@ -55,7 +55,7 @@ def line(tmp_path: Path, accounts: Any) -> Line:
 
 
 def rows(text: str) -> list[str]:
-    return re.findall(r'<tr class="(allowed|narrowed|refused)">', text)
+    return re.findall(r'<tr class="(allowed|narrowed|refused)"', text)
 
 
 def test_orders_from_the_page_narrow_lock_and_end(line: Line) -> None:

@@ -183,6 +183,7 @@ def test_a_run_is_started_paused_and_goes_on_and_outlives_the_page_server(tmp_pa
             page.wait_for_selector(".state.interrupted")
             assert holder(out) is None
             ticks = Watched(out).look()
+            page.mouse.move(5, 5)  # the button came under the pointer: a click at once would not be taken
             page.click(f"#go-on-{out.name}")
             page.wait_for_selector(".state.running")
             until(lambda: Watched(out).look().tick > ticks.tick)  # type: ignore[union-attr]

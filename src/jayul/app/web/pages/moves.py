@@ -101,6 +101,8 @@ def _orders(screen: Screen, number: int) -> tuple[tuple[Standing, ...], dict[str
 def why(line: Move) -> str:
     """Say why the guard answered as it did."""
     rule = _(show.RULES.get(line.rule, line.rule))
+    if line.rule == "require" and line.reason:
+        return show.reason(line.reason)  # it says so itself
     return f"{rule}: {show.reason(line.reason)}" if line.reason else rule
 
 

@@ -318,7 +318,7 @@ async def follow(request: Request, screen: Screen) -> Response:
                 cursor = live.tail.after(part)
             quiet = 0.0 if news else quiet + BEAT
             if quiet >= 10:
-                yield b": still here\n\n"
+                yield stream.BEAT
                 quiet = 0.0
             await anyio.sleep(1 / stream.MOST)
 

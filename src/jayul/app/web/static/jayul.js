@@ -5,18 +5,19 @@ document.addEventListener("htmx:configRequest", (event) => {
 });
 const lost = () => document.getElementById("lost");
 const meta = (name) => document.querySelector(`meta[name=${name}]`);
-// A page server that was started anew knows nobody: the page says so, and does not pretend that its buttons work.
+// A page server that was started anew knows nobody: the page says so, and does not pretend that its buttons work. Says whether it answers.
 const ask = async () => {
   let now;
   try {
-    now = await (await fetch("/api/v1/session")).json();
+    now = await (await fetch("/api/v1/session", { signal: AbortSignal.timeout(4_000) })).json();
   } catch {
-    return; // it is not there yet
+    return false; // it is not there yet
   }
   const gone = now.name !== meta("person").content;
   document.getElementById("gone").hidden = !gone;
   if (gone) lost().hidden = true;
   else meta("csrf").content = now.csrf;
+  return true;
 };
 const gone = () => {
   if (lost().hidden) {
@@ -25,10 +26,6 @@ const gone = () => {
     document.body.classList.add("is-lost");
   }
 };
-document.addEventListener("htmx:sseError", (event) => {
-  gone();
-  if (event.detail?.source?.readyState === EventSource.CLOSED) ask(); // it answers, but not with a stream
-});
 const back = () => {
   if (document.body.classList.contains("is-lost")) {
     lost().hidden = true;
@@ -36,32 +33,66 @@ const back = () => {
     ask();
   }
 };
-// A connection may stand and carry nothing: the server says something every ten seconds, if only that it is there.
+// A connection may stand and carry nothing: the server says something every ten seconds, if only that it is there. One that has
+// been silent for longer is begun anew, as is one that was given back while nobody looked (a browser has six for one address).
 const SILENT = 25_000;
-const AWAY = 60_000; // a page that nobody has looked at for so long gives its connection back: a browser has six for one address
-let heard = Date.now();
-let stream = null;
+const AWAY = 60_000;
+const RETRY = 1_000; // ms until a stream that the server ended is asked for again
+let stream = null; // the page's stream: its source, when it was heard last, how it is begun anew, whether it was given back
 let left = null;
-const hear = () => {
-  heard = Date.now();
-  back();
+const anew = () => {
+  stream.source.expected = true; // no banner for a connection that is closed here
+  stream.source.close();
+  stream.begin();
 };
+const failed = (source) => {
+  if (source?.expected) return;
+  gone();
+  if (source?.readyState === EventSource.CLOSED) ask(); // it answers, but not with a stream
+};
+// Watch a stream of server-sent events that brings events of these kinds.
+const watch = (source, begin, ...kinds) => {
+  const mine = (stream = { source, begin, heard: Date.now(), given: false });
+  const hear = () => {
+    mine.heard = Date.now();
+    back();
+  };
+  for (const kind of ["open", "beat", ...kinds]) source.addEventListener(kind, hear);
+  source.addEventListener("error", () => failed(source));
+  return hear;
+};
+document.addEventListener("htmx:sseError", (event) => failed(event.detail?.source));
 document.addEventListener("htmx:sseOpen", (event) => {
-  if (event.detail?.source && event.detail.source !== stream) {
-    stream = event.detail.source;
-    stream.addEventListener("beat", hear);
-  }
-  hear();
+  const source = event.detail?.source;
+  if (!source || source === stream?.source) return back();
+  const place = event.target;
+  const begin = () => [place, ...place.querySelectorAll("[sse-swap]")].forEach((one) => htmx.trigger(one, "htmx:afterProcessNode"));
+  watch(source, begin)(); // htmx begins it anew as when it saw the element first
 });
-document.addEventListener("htmx:sseMessage", hear);
-setInterval(() => {
-  if (stream?.readyState === EventSource.OPEN && Date.now() - heard > SILENT) gone();
+document.addEventListener("htmx:sseMessage", () => {
+  if (stream) stream.heard = Date.now();
+  back();
+});
+setInterval(async () => {
+  const silent = () => stream?.source.readyState === EventSource.OPEN && Date.now() - stream.heard > SILENT;
+  if (!silent()) return;
+  gone();
+  if ((await ask()) && silent()) anew();
 }, 5_000);
 document.addEventListener("visibilitychange", () => {
   clearTimeout(left);
-  if (document.hidden) left = setTimeout(() => stream?.close(), AWAY);
-  else if (stream?.readyState === EventSource.CLOSED) location.reload();
+  if (document.hidden) {
+    left = setTimeout(() => {
+      if (!stream) return;
+      stream.given = true;
+      stream.source.close();
+    }, AWAY);
+  } else if (stream?.given) {
+    stream.given = false;
+    anew();
+  }
 });
+window.Jayul = { watch, RETRY };
 // What a person did and did not arrive is said where the answer would be.
 for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
   document.addEventListener(name, (event) => {
@@ -71,50 +102,12 @@ for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
     event.detail.target?.replaceChildren(said);
   });
 }
-// The next tick sweeps away neither what a person has typed nor the button that is being pressed. A syllable that is being
-// composed, and a press, hold the tick back until they are over.
-let pressed = null;
-let composing = false;
-let held = null;
-let typed = new Map();
-const fields = (target) => target.querySelectorAll("input[id]:not([type=hidden]), textarea[id]");
-const about = (field) => field.form?.elements.ask?.value;
-const keep = (target) => {
-  typed = new Map([...fields(target)].map((one) => [one.id, [one.value, about(one), one.selectionStart, one.selectionEnd]]));
-};
-const give = (target) => {
-  for (const one of fields(target)) {
-    const [value, subject, start, end] = typed.get(one.id) ?? [""];
-    if (value && subject === about(one)) {
-      one.value = value;
-      if (one === document.activeElement) one.setSelectionRange(start, end);
-    }
-  }
-};
-document.addEventListener("htmx:sseBeforeMessage", (event) => {
-  if ((pressed && event.target.contains(pressed)) || (composing && event.target.contains(document.activeElement))) {
-    held = [event.target, event.detail.data];
-    event.preventDefault();
-  } else {
-    held = null;
-    keep(event.target);
-  }
-});
-document.addEventListener("htmx:sseMessage", (event) => give(event.target));
-const release = () => {
-  if (!held) return;
-  const [target, data] = held;
-  held = null;
-  keep(target);
-  htmx.swap(target, data, { swapStyle: "innerHTML" });
-  give(target);
-};
-document.addEventListener("pointerdown", (event) => (pressed = event.target), true);
-for (const name of ["pointerup", "pointercancel"]) {
-  document.addEventListener(name, () => setTimeout(() => ((pressed = null), release())), true); // the click comes first
-}
-document.addEventListener("compositionstart", () => (composing = true), true);
-document.addEventListener("compositionend", () => setTimeout(() => ((composing = false), release())), true);
+// What is said lies over the page, so that nothing moves under the pointer: Escape or a click takes it away, and time, if all is well.
+const heard = (said) => said.querySelector(".said:not(.trouble)") && setTimeout((was) => was.remove(), 20_000, said.firstElementChild);
+document.addEventListener("htmx:afterSwap", (event) => event.target.classList?.contains("heard") && heard(event.target));
+const unsay = (within) => within.querySelectorAll(".heard .said").forEach((one) => one.remove());
+document.addEventListener("keydown", (event) => event.key === "Escape" && unsay(document));
+document.addEventListener("click", (event) => event.target.closest(".heard .said")?.remove());
 // A refusal of the server is shown where the answer would be.
 document.addEventListener("htmx:beforeSwap", (event) => {
   if ([401, 403, 409, 429].includes(event.detail.xhr.status)) {

@@ -4,7 +4,7 @@
   const root = document.getElementById("trends"), $ = (id) => document.getElementById(id);
   const texts = JSON.parse(root.dataset.texts), base = root.dataset.base, zone = root.dataset.zone, lang = document.documentElement.lang;
   const SPANS = { "1h": 3.6e6, "8h": 2.88e7, "24h": 8.64e7, "7d": 6.048e8 };
-  const MOST = 12, LEAST = 100, PAINTED = "jayul-curve-drawn"; // tags; ms that can be shown at least
+  const MOST = 12, LEAST = 100, OVERLAP = 10_000, PAINTED = "jayul-curve-drawn"; // tags; ms that can be shown at least; ms that are asked for twice
   let tags = new Map(), state = null, home = null, shown = null, panes = [], source = null, asking = null, timer = 0, grown = 0, meanwhile = [];
   const format = new Intl.DateTimeFormat("sv", { timeZone: zone, dateStyle: "short", timeStyle: "medium" }); // 2026-01-31 08:00:00, as on the other pages
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, key) => values[key] ?? whole);
@@ -84,6 +84,7 @@
       if (error.name === "AbortError") return;
       $("trouble").textContent = fill(texts.lost, { why: error.message });
       $("trouble").hidden = false;
+      if (state.last && !tick) timer = setTimeout(load, 5 * Jayul.RETRY);
     } finally {
       if (mine === asking) {
         asking = null;
@@ -170,13 +171,14 @@
     if (!key) return;
     const query = new URLSearchParams();
     for (const name of state.tags) query.append("tags", name);
-    query.set("since", shown.known);
+    query.set("since", Math.floor(shown.newest / 1e6) - OVERLAP); // the curves end at the newest tick; samples may be known that are newer
     source = new EventSource(`${base}/stream?${query}`);
     source.key = key;
+    const mine = source, begin = () => { if (source === mine) { source = null; load(); } }; // all anew: what came meanwhile is in the answer
     source.addEventListener("trend", (event) => heard(JSON.parse(event.data)));
     source.addEventListener("again", load);
-    source.onerror = (event) => document.dispatchEvent(new CustomEvent("htmx:sseError", { detail: { source: event.target } }));
-    source.onopen = () => document.dispatchEvent(new CustomEvent("htmx:sseOpen"));
+    source.addEventListener("error", () => { if (mine.readyState === EventSource.CLOSED) setTimeout(begin, Jayul.RETRY); });
+    Jayul.watch(source, begin, "trend", "again");
   }
   function heard(news) {
     if (asking) meanwhile.push(news);
