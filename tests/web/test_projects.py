@@ -187,6 +187,7 @@ def test_a_run_is_started_paused_and_goes_on_and_outlives_the_page_server(tmp_pa
             page.click(f"#go-on-{out.name}")
             page.wait_for_selector(".state.running")
             until(lambda: Watched(out).look().tick > ticks.tick)  # type: ignore[union-attr]
+            page.mouse.move(5, 5)
             page.click(f"#pause-{out.name}")
             page.wait_for_selector(".state.interrupted")
             assert said == []

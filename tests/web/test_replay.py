@@ -66,6 +66,17 @@ def test_a_tick_is_shown_with_the_numbers_of_the_journal(run: Path, web: TestCli
         assert re.search(rf"<h2>{name}</h2>.*?<li class=\"on\"[^>]*>{level[name].name.lower()}<", page, re.DOTALL)
 
 
+def test_what_is_derived_for_the_guard_alone_stands_apart_by_what_it_means(web: TestClient) -> None:
+    text = web.get("/r/past/now?tick=120").text
+    plant, _, inner = text.partition('<details class="unit inner"')
+    inner = inner.partition("</details>")[0]
+    assert "frozen.alarm == 0" in inner
+    assert "frozen.alarm" in plant, "a model of the manifest is the operator's own"
+    for name in ("guard.require.0", "spread.TIC1.PV"):
+        assert f'id="tag-{name}"' in inner
+        assert f'id="tag-{name}"' not in plant
+
+
 def test_the_marks_are_what_happened(run: Path) -> None:
     timeline, levels, moves, alarms, ringing = whole(run), [], [], [], set[str]()
     names = [tag.name for tag in timeline.table.tags if tag.kind == "derived" and rings(tag)]

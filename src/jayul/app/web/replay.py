@@ -18,6 +18,7 @@ from jayul.project.notable import KINDS, Notable
 
 SPEEDS = (1, 10, 60, 600, 3_600, 10_000)
 PAGES = ("now", "trends", "alarms", "moves", "evidence")  # that show any tick
+QUIET = 10.0  # s without a new tick after which the stream says that it is there
 RAIL = 1_000  # places on the rail of marks
 
 
@@ -91,15 +92,18 @@ def played(request: Request, screen: Screen) -> StreamingResponse:
 
     async def body() -> AsyncIterator[bytes]:
         yield b"retry: 1000\n\n"
-        began, shown = monotonic(), -1
-        while not await request.is_disconnected():
+        began, shown, said = monotonic(), -1, monotonic()
+        while not await request.is_disconnected() and stream.may_go_on(request):
             with contextlib.suppress(NotYet):
                 await screen.ready()
             last = len(timeline) - 1
             tick = min(first + int((monotonic() - began) * speed / period), last)
             if tick != shown:
                 yield stream.event("at", str(tick), tick)
-                shown = tick
+                shown, said = tick, monotonic()
+            elif monotonic() - said > QUIET:
+                yield stream.BEAT
+                said = monotonic()
             if tick >= last:
                 yield stream.event("end", str(last), last)
                 return

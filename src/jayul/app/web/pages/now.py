@@ -23,7 +23,7 @@ from jayul.core.ladder import Offer
 from jayul.core.types import BAD_NO_DATA, Ask, Level, MovePlan, Receipt, Tag, Verdict
 from jayul.plant.journal import Tick
 from jayul.project.look import Standing
-from jayul.project.manifest import parse_canonical
+from jayul.project.manifest import Manifest, parse_canonical
 from jayul.project.people import hand_back, hand_in
 from jayul.project.problem import ManifestError
 from jayul.project.summary import KPI
@@ -82,6 +82,8 @@ class Now(msgspec.Struct, frozen=True):
     tick: int
     at: int
     units: dict[str, tuple[Point, ...]]
+    inner: tuple[Point, ...]  # what is derived for the guard alone
+    labels: dict[str, str]  # what these are called
     seats: tuple[Seat, ...]
     troubled: tuple[Point, ...]
     kpi: Point | None
@@ -106,15 +108,25 @@ def look(screen: Screen, number: int | None = None) -> Now:
     standing = screen.standing if number is None and not complete else ""
     mood = "trouble" if troubled or screen.trouble or standing else "person" if asked and not complete else "well"
     manifest = parse_canonical(timeline.header.manifest)
+    inner = _inner(screen, manifest)
     kpi = next((point for point in points if point.tag.name == KPI), None)
     return Now(
-        moment.tick.decision.tick, moment.frame.at, by_unit(points), seats, troubled, kpi,
+        moment.tick.decision.tick, moment.frame.at, by_unit([point for point in points if point.tag.name not in inner]),
+        tuple(point for point in points if point.tag.name in inner), inner, seats, troubled, kpi,
         manifest.kpi.name if manifest.kpi else "", alarms, complete, standing, mood,
     )  # fmt: skip
 
 
 def _waiting_alarms(fold: Fold) -> int:
     return sum(row.state.endswith("-unacknowledged") for row in fold.alarms.rows())
+
+
+def _inner(screen: Screen, manifest: Manifest) -> dict[str, str]:
+    """Return what is derived for the guard alone, by no model of the manifest: names of tags, with what they are called."""
+    own = {KPI, *(section.name for section in manifest.models)}
+    conditions = {f"guard.require.{i}": text for i, text in enumerate(manifest.guard.require)}
+    models = [model for name, (model, _memory) in screen.timeline.line.models.items() if name not in own]
+    return {tag.name: conditions.get(tag.name, tag.name) for model in models for tag in model.tags}
 
 
 def by_unit(points: Sequence[Point]) -> dict[str, tuple[Point, ...]]:

@@ -86,8 +86,12 @@
       stop();
       load(at(event.data, 0));
     });
-    source.onerror = (event) => document.dispatchEvent(new CustomEvent("htmx:sseError", { detail: { source: event.target } }));
-    source.onopen = () => document.dispatchEvent(new CustomEvent("htmx:sseOpen"));
+    const mine = source;
+    Jayul.watch(source, () => {
+      if (source !== mine) return;
+      source = null;
+      play(); // from the tick that is shown
+    }, "at", "end");
   }
 
   document.addEventListener("click", (event) => {
