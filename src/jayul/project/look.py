@@ -62,22 +62,23 @@ def status(out: Path) -> Status:
         return Status(header, -1, 0, {}, [], [], [], open_decision=False, complete=complete)
     decision, outcome = last
     levels = {name: level.name.lower() for name, level in zip(header.policies, decision.levels, strict=True)}
-    applied = {receipt.tag: receipt.applied for receipt in outcome.receipts} if outcome else {}
-    rows = [
-        Row(
-            v.proposal.tag,
-            v.proposal.by,
-            v.proposal.value,
-            v.allowed,
-            applied.get(v.proposal.tag) if i in decision.writes else None,
-            v.rule,
-        )
-        for i, v in enumerate(decision.verdicts)
-    ]
     return Status(
-        header, decision.tick, decision.at, levels, list(decision.asks), list(plans.values()), rows,
+        header, decision.tick, decision.at, levels, list(decision.asks), list(plans.values()), rows(last),
         open_decision=outcome is None, complete=complete,
     )  # fmt: skip
+
+
+def rows(tick: Tick) -> list[Row]:
+    """Return what was asked, allowed and applied at a tick."""
+    decision, outcome = tick
+    applied = {receipt.tag: receipt.applied for receipt in outcome.receipts} if outcome else {}
+    return [
+        Row(
+            v.proposal.tag, v.proposal.by, v.proposal.value, v.allowed,
+            applied.get(v.proposal.tag) if i in decision.writes else None, v.rule,
+        )
+        for i, v in enumerate(decision.verdicts)
+    ]  # fmt: skip
 
 
 def header_of(out: Path, files: OsFiles) -> Header:

@@ -38,7 +38,7 @@ from jayul.app.web.security import Session, session_of
 from jayul.app.web.stream import HEADERS, event, may_go_on
 from jayul.core.types import Tag
 from jayul.plant.journal import Tick
-from jayul.project.look import Row
+from jayul.project.look import rows
 from jayul.project.people import hand_back, hand_in, order
 from jayul.project.problem import ManifestError
 from jayul.project.stretches import stretches
@@ -104,23 +104,11 @@ def said(screen: Screen, tick: Tick) -> TickSaid:
     """Return what a tick says."""
     decision, outcome = tick
     levels = {name: level.name.lower() for name, level in zip(screen.timeline.header.policies, decision.levels, strict=True)}
-    applied = {receipt.tag: receipt.applied for receipt in outcome.receipts} if outcome else {}
-    rows = [
-        Row(
-            v.proposal.tag,
-            v.proposal.by,
-            v.proposal.value,
-            v.allowed,
-            applied.get(v.proposal.tag) if i in decision.writes else None,
-            v.rule,
-        )
-        for i, v in enumerate(decision.verdicts)
-    ]
     events = [
         {"kind": h.event.kind, "by": h.event.by, "at": h.event.at, "id": h.event.id, "body": h.event.body, "refused": h.refused}
         for h in decision.events
     ]
-    return TickSaid(decision.tick, decision.at, levels, rows, decision.changes, events, outcome is None)
+    return TickSaid(decision.tick, decision.at, levels, rows(tick), decision.changes, events, outcome is None)
 
 
 def samples(screen: Screen, query: Samples) -> Response:
