@@ -6,18 +6,17 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import anyio
 import msgspec
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from jayul.app import show
 from jayul.app.texts import LANGUAGES, _
-from jayul.app.web import replay, view
+from jayul.app.web import replay, threads, view
 from jayul.app.web.accounts import Accounts
 from jayul.app.web.api import routes as api
 from jayul.app.web.desk import Desk, NoTick, NotYet, Screen, patience
@@ -58,7 +57,7 @@ def create(config: Config) -> Starlette:
         async def on(request: Request) -> Response:
             if config.private and session_of(request).account is None:
                 return RedirectResponse(f"/signin?then={request.url.path}", 303)
-            screen = await anyio.to_thread.run_sync(desk.screen, request.path_params["run"])
+            screen = await threads.act(request, desk.screen, request.path_params["run"])
             if screen is None:
                 return view.page(request, "wrong.html", 404, text=_("There is no such run."))
             try:
@@ -123,6 +122,7 @@ def create(config: Config) -> Starlette:
         exception_handlers={Forbidden: _forbidden, ManifestError: _mistake, Corrupt: _damaged, 404: _missing},  # type: ignore[dict-item]
     )
     app.state.desk, app.state.sessions, app.state.accounts, app.state.config = desk, sessions, accounts, config
+    app.state.threads = threads.Threads()
     own = config.state or key_folder() / "web"
     app.state.tries, app.state.works, app.state.drafts = Limit(8, 60.0), Works(own / "logs"), Drafts(own / "drafts")
     return app
@@ -143,7 +143,10 @@ def _not_yet(request: Request, screen: Screen, error: NotYet) -> Response:
     """Say how far the reading of a run has come; the page follows by itself, and its run can be handed back meanwhile."""
     done = {"n": f"{error.done:,}", "all": f"{error.ticks:,}"}
     if request.method != "GET" or ("text/html" not in request.headers.get("accept", "") and not _asks_again(request)):
-        return _forbidden(request, Forbidden(503, _("This run is being read: {n} of {all} ticks. Try again.").format(**done)))
+        late = _("This run is being read: {n} of {all} ticks. Try again.").format(**done)
+        if request.method == "GET":
+            return JSONResponse({"error": late}, 503, headers={"retry-after": "1"})
+        return _forbidden(request, Forbidden(503, late))
     text = _("This run is being read: {n} of {all} ticks. The page follows by itself.").format(**done)
     values = {
         "text": _("This run has no tick yet. The page follows by itself.") if isinstance(error, NoTick) else text,

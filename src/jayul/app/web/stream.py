@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from jayul.app.texts import current
-from jayul.app.web.desk import NotYet, Screen
+from jayul.app.web.desk import NotYet, Screen, patience
 from jayul.app.web.security import session_of
 
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -78,10 +78,13 @@ def pages(
                 return
             found = sent
             if changed or sent is None:
+                before = patience.set(0.0)  # what is still being made comes with a later turn
                 try:
                     found = await made.get(screen, view, render, role)
                 except NotYet:
                     found = None
+                finally:
+                    patience.reset(before)
             yield found if found is not None and found is not sent else BEAT
             sent = found
             await anyio.sleep(1 / MOST)

@@ -33,6 +33,7 @@ from jayul.app.web.api.shapes import (
 )
 from jayul.app.web.desk import Desk, Screen
 from jayul.app.web.pages import alarms
+from jayul.app.web.pages.moves import in_force
 from jayul.app.web.pages.now import waiting
 from jayul.app.web.security import Session, session_of
 from jayul.app.web.stream import HEADERS, event, may_go_on
@@ -117,6 +118,10 @@ def samples(screen: Screen, query: Samples) -> Response:
     end = query.start or 0
     for stretch in stretches(reader, names, query.start, query.end, ROWS // 8, query.known_at):
         n, end = n + stretch.n, stretch.high
+        if n > ROWS and stretch.n == n:
+            raise Wrong(
+                413, _("more than {most} samples within two minutes; ask for less time or fewer tags").format(most=ROWS)
+            )
         if n > ROWS:
             text = _("more than {most} samples; ask with end={end}, then from there on, or for fewer tags")
             raise Wrong(413, text.format(most=ROWS, end=stretch.low))
@@ -202,12 +207,15 @@ def act(screen: Screen, session: Session, body: Act) -> Taken:
                 told: dict[str, Any] = {"by": by, "reason": body.reason, "signer": signer, "known": waiting(screen)}
                 done = [hand_in(out, body.ask, reject=body.act == "reject", **told)]
             case "limit":
-                done = [order(out, body.tag, {**_ends(body), "reason": body.reason}, by=by, signer=signer)]
+                done = [
+                    order(out, body.tag, {**_ends(body), "reason": body.reason}, by=by, signer=signer, known=in_force(screen))
+                ]
             case "acknowledge" | "shelve" | "unshelve" | "note":
                 done = [alarms.hand_in(screen, session, body.alarm, body.act, body.reason.strip(), body.hours)]
             case what:
                 of = {"of": body.of} if what == "clear" and body.of not in ("", by) else {}
-                done = [order(out, body.tag, {what: True, "reason": body.reason, **of}, by=by, signer=signer)]
+                wish = {what: True, "reason": body.reason, **of}
+                done = [order(out, body.tag, wish, by=by, signer=signer, known=in_force(screen))]
     except ManifestError as error:
         raise Wrong(409, show.problem(error.problem)) from None
     return Taken([event.id for event in done])

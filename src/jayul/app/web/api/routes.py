@@ -6,17 +6,18 @@ import hmac
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import anyio
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from jayul.app.texts import _
+from jayul.app.web import threads
 from jayul.app.web.accounts import Role, may
 from jayul.app.web.api.calls import Wrong, events
-from jayul.app.web.api.shapes import Problem
+from jayul.app.web.api.shapes import Act, Problem
 from jayul.app.web.api.table import ENDPOINTS, Endpoint, openapi
+from jayul.app.web.desk import NotYet, patience
 from jayul.app.web.security import Forbidden, Session, cookie_name, session_of
 
 BODY = 64_000  # bytes of a request
@@ -37,6 +38,9 @@ def _handler(endpoints: dict[str, Endpoint]) -> Callable[[Request], Awaitable[Re
             return await _answer(endpoints.get(request.method) or endpoints["GET"], request)
         except (Wrong, Forbidden) as error:
             return _json(Problem(str(error)), error.status)
+        except NotYet as error:
+            text = _("This run is being read: {n} of {all} ticks. Try again.").format(n=error.done, all=error.ticks)
+            return _json(Problem(text), 503)
         except msgspec.ValidationError as error:
             return _json(Problem(str(error)), 422)
         except msgspec.DecodeError as error:
@@ -53,22 +57,25 @@ async def _answer(endpoint: Endpoint, request: Request) -> Response:
         _person(request, session, endpoint.role)
     arguments: list[Any] = []
     if "{run}" in endpoint.path:
-        screen = await anyio.to_thread.run_sync(request.app.state.desk.screen, request.path_params["run"])
+        screen = await threads.act(request, request.app.state.desk.screen, request.path_params["run"])
         if screen is None:
             raise Wrong(404, _("There is no such run."))
-        await screen.ready()
         arguments.append(screen)
+    said: Any = msgspec.json.decode(await _body(request), type=endpoint.body) if endpoint.body is not None else None
+    if arguments and not (isinstance(said, Act) and said.act == "hand-back"):  # which needs the header of a run alone
+        await arguments[0].ready()
     if endpoint.call is events:
         return events(request, arguments[0])
     if not arguments:
         arguments.append(request)
     if endpoint.role is not None:
         arguments.append(session)
-    if endpoint.body is not None:
-        arguments.append(msgspec.json.decode(await _body(request), type=endpoint.body))
+    arguments.append(msgspec.convert(_plain(request), endpoint.query, strict=False) if said is None else said)
+    if endpoint.role is not None:
+        patience.set(threads.TURN)
+        found = await threads.act(request, endpoint.call, *arguments)
     else:
-        arguments.append(msgspec.convert(_plain(request), endpoint.query, strict=False))
-    found = await anyio.to_thread.run_sync(endpoint.call, *arguments)
+        found = await threads.patient(request, endpoint.call, *arguments)
     return found if isinstance(found, Response) else _json(found)
 
 

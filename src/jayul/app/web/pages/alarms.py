@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from jayul.app import show
 from jayul.app.texts import _
-from jayul.app.web import view
+from jayul.app.web import threads, view
 from jayul.app.web.desk import Screen
 from jayul.app.web.folds import Fold, folded
 from jayul.app.web.pages.common import Page, Query, live, page_of, query_of, shown
@@ -236,7 +236,7 @@ async def act(request: Request, screen: Screen) -> Response:
         raise Forbidden(404, _("There is no such page."))
     hours = _hours(str(form.get("hours", "")))
     try:
-        await anyio.to_thread.run_sync(hand_in, screen, session, name, what, text, hours)
+        await threads.act(request, hand_in, screen, session, name, what, text, hours)
     except ManifestError as error:
         raise Forbidden(409, show.problem(error.problem)) from None
     return HTMLResponse(view.fragment("said.html", text=_("Handed to the loop: {n} act(s).").format(n=1)))

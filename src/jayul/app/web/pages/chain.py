@@ -17,7 +17,7 @@ from starlette.routing import Route
 from jayul.app import records, show
 from jayul.app.proofs import CONCLUSIONS
 from jayul.app.texts import _
-from jayul.app.web import view
+from jayul.app.web import threads, view
 from jayul.app.web.desk import Screen
 from jayul.app.web.pages.alarms import DONE
 from jayul.app.web.pages.common import Page, Query, page_of, query_of, shown
@@ -138,7 +138,7 @@ def attachment(name: str) -> dict[str, str]:
 async def verify_now(request: Request, screen: Screen) -> Response:
     """Verify the journal from its beginning; say what was found."""
     await person(request, "viewer")
-    report = await anyio.to_thread.run_sync(lambda: check(screen.out, (), None))
+    report = await threads.slow(request, check, screen.out, (), None)
     _verified[screen] = Verification(today(), report)
     if request.headers.get("hx-request"):
         return HTMLResponse(view.fragment("verified.html", verified=last_of(screen), **shown(screen, None)))

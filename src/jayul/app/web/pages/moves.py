@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from jayul.app import show
 from jayul.app.texts import _
-from jayul.app.web import view
+from jayul.app.web import threads, view
 from jayul.app.web.desk import Screen
 from jayul.app.web.folds import folded
 from jayul.app.web.pages.common import Page, Query, instant, live, page_of, query_of, shown
@@ -25,6 +25,7 @@ from jayul.project.moves import Move, Wanted, each
 from jayul.project.problem import N_, ManifestError
 from jayul.project.run import read_summary
 from jayul.project.summary import Effort
+from jayul.record.journal import Header
 
 WORDS = {"allowed": N_("allowed"), "narrowed": N_("narrowed"), "refused": N_("refused")}
 SHAPES = {"allowed": "✓", "narrowed": "◐", "refused": "✕"}
@@ -181,6 +182,12 @@ def _number(text: str) -> float | None:
         raise Forbidden(409, _("'{text}' is no number").format(text=text[:40])) from None
 
 
+def in_force(screen: Screen) -> tuple[Header, Sequence[Event]]:
+    """Return the header of a run, and the orders of people that are in force at its newest tick."""
+    timeline = screen.timeline
+    return timeline.header, list(timeline.moment(len(timeline) - 1).state.orders.values()) if len(timeline) else ()
+
+
 async def order(request: Request, screen: Screen) -> Response:
     """Hand a person's order about a tag to the loop: limits, lock, clear."""
     session = await person(request, "operator")
@@ -196,12 +203,11 @@ async def order(request: Request, screen: Screen) -> Response:
         said["reason"] = form["reason"]
 
     def hand_in() -> None:
-        header, timeline = screen.timeline.header, screen.timeline
-        orders = list(timeline.moment(len(timeline) - 1).state.orders.values())
-        people.order(screen.out, form.get("tag", ""), said, by=session.name, signer=session.signer, known=(header, orders))
+        tag, known = form.get("tag", ""), in_force(screen)
+        people.order(screen.out, tag, said, by=session.name, signer=session.signer, known=known)
 
     try:
-        await anyio.to_thread.run_sync(hand_in)
+        await threads.act(request, hand_in)
     except ManifestError as error:
         raise Forbidden(409, show.problem(error.problem)) from None
     return HTMLResponse(view.fragment("said.html", text=_("Handed to the loop: {n} act(s).").format(n=1)))

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 
 from jayul.app import show
 from jayul.app.texts import _
-from jayul.app.web import replay, view
+from jayul.app.web import replay, threads, view
 from jayul.app.web.accounts import Role
 from jayul.app.web.desk import Screen
 from jayul.app.web.folds import Fold, at_hand
@@ -234,7 +234,7 @@ async def act(request: Request, screen: Screen) -> Response:
         return 1
 
     try:
-        done = await anyio.to_thread.run_sync(hand)
+        done = await threads.act(request, hand)
     except ManifestError as error:
         raise Forbidden(409, show.problem(error.problem)) from None
     except OSError as error:

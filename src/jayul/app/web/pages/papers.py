@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from jayul.app import claims, proofs, report
 from jayul.app.texts import _, current
-from jayul.app.web import view
+from jayul.app.web import threads, view
 from jayul.app.web.desk import Screen
 from jayul.app.web.pages.chain import attachment
 from jayul.app.web.pages.common import Query, shown
@@ -57,7 +57,7 @@ async def show_claim(request: Request, screen: Screen) -> HTMLResponse:
     path = await anyio.to_thread.run_sync(_path, screen, request.path_params["claim"])
     if path is None:
         return view.page(request, "wrong.html", 404, screen=screen, text=_("There is no such claim."))
-    found: Verified = await anyio.to_thread.run_sync(verify, path)
+    found: Verified = await threads.slow(request, verify, path)
     paper = found.paper
     figures = claims.figures_of(paper) if paper is not None else None
     whole = isinstance(paper, Claim)

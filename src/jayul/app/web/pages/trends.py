@@ -37,6 +37,7 @@ MOST_MARKS = 400  # in one answer; the newest
 LASTS = {"1h": 3600, "8h": 28_800, "24h": 86_400, "7d": 604_800}  # s
 UNITS = {"m": 60, "h": 3600, "d": 86_400}  # s
 LATEST = 2**62  # ns, 2116: later than anything
+KEPT = 64  # rendered events
 AT_ONCE = 250_000  # samples of an export that are in memory
 BEAT = 1.0  # s after which the history is looked at although the journal said nothing
 TEXTS = {
@@ -64,7 +65,7 @@ class Live:
         self.marks = Marks(screen.timeline)
         self.tail = Tail(screen.out / "history", screen.timeline.span()[1] - 10 * SECOND)
         self._looked, self._version = -BEAT, -1
-        self._made: dict[tuple[int, tuple[str, ...], int | None, str], bytes] = {}
+        self._made: dict[tuple[int, tuple[str, ...], str], bytes] = {}
 
     def look(self, version: int) -> None:
         """Look for what is new, once for all who follow."""
@@ -76,13 +77,15 @@ class Live:
 
     def event(self, news: News, tags: tuple[str, ...], since: int | None) -> bytes:
         """Return the event of what is new; rendered once for all who follow the same tags."""
-        key = news.number, tags, since, current()
-        made = self._made
-        if key not in made:
-            marks = [said(mark) for mark in self.marks.between(max(since or 0, news.since) * MS, news.known * MS)]
-            body = {"newest": self.marks.newest(), "tags": news.of(tags, since), "marks": marks}
-            made[key] = _event("trend", msgspec.json.encode(body).decode(), self.tail.after(news))
-        return made[key]
+        key, made = (news.number, tags, current()), self._made
+        if since is None and key in made:
+            return made[key]
+        marks = [said(mark) for mark in self.marks.between(max(since or 0, news.since) * MS, news.known * MS)]
+        body = {"newest": self.marks.newest(), "tags": news.of(tags, since), "marks": marks}
+        found = _event("trend", msgspec.json.encode(body).decode(), self.tail.after(news))
+        if since is None and len(made) < KEPT:  # what somebody asks for alone is not kept
+            made[key] = found
+        return found
 
 
 def _event(name: str, data: str, cursor: Cursor) -> bytes:

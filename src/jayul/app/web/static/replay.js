@@ -25,15 +25,21 @@
     }
     busy = true;
     try {
-      const answer = await fetch(url, { headers: { accept: "text/html" } });
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const fresh = page.getElementById("replay");
-      if (!answer.ok || !fresh) {
-        location.assign(url);
-        return;
+      let answer = await fetch(url, { headers: { accept: "text/html" } });
+      while (answer.status === 202 && !wanted) { // that tick is still being made
+        await new Promise((go) => setTimeout(go, Jayul.RETRY));
+        if (!wanted) answer = await fetch(url, { headers: { accept: "text/html" } });
       }
-      place(page, fresh);
-      history[push ? "pushState" : "replaceState"](null, "", url);
+      if (answer.status !== 202) {
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const fresh = page.getElementById("replay");
+        if (!answer.ok || !fresh) {
+          location.assign(url);
+          return;
+        }
+        place(page, fresh);
+        history[push ? "pushState" : "replaceState"](null, "", url);
+      }
     } catch {
       stop(); // no connection: the page's banner says so
       document.dispatchEvent(new CustomEvent("htmx:sseError"));

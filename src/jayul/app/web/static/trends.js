@@ -67,6 +67,14 @@
   const reset = () => go({ last: home.last, from: home.from, to: home.to });
 
   // ---- data
+  async function asked(url, how = {}) { // of a run that the server still reads, again and again
+    for (;;) {
+      const answer = await fetch(url, how), found = await answer.json();
+      if (answer.ok) return found;
+      if (answer.status !== 503) throw new Error(found.error);
+      await new Promise((go) => setTimeout(go, Jayul.RETRY));
+    }
+  }
   async function load() {
     timer = 0;
     asking?.abort();
@@ -75,10 +83,7 @@
     root.classList.add("loading");
     const width = Math.max(200, Math.round($("charts").clientWidth - TrendsDraw.GUTTER - TrendsDraw.RIGHT));
     try {
-      const answer = await fetch(`${base}/data?${question({ width })}`, { signal: mine.signal });
-      const found = await answer.json();
-      if (!answer.ok) throw new Error(found.error);
-      take(found);
+      take(await asked(`${base}/data?${question({ width })}`, { signal: mine.signal }));
       $("trouble").hidden = true;
     } catch (error) {
       if (error.name === "AbortError") return;
@@ -361,7 +366,7 @@
   window.jayulTrends = { samples: (name) => shown.curves.get(name).at.map((at, i) => [at, shown.curves.get(name).value[i]]) };
   (async () => {
     try {
-      for (const tag of await (await fetch(`${base}/tags`)).json()) tags.set(tag.name, tag);
+      for (const tag of await asked(`${base}/tags`)) tags.set(tag.name, tag);
     } catch (error) {
       $("trouble").textContent = fill(texts.lost, { why: error.message });
       $("trouble").hidden = false;
