@@ -173,7 +173,7 @@ class History:
             self._rotate()
         job, behind = self._job, sum(each.values for each in self._full)
         if job is not None and behind >= WAITING and wait([job], self._patience).done:
-            self._settle()  # what a loop that must tick does not wait for grows on disk, not in memory
+            self._settle()  # where a loop must tick nobody waits longer: segments pile up on disk until it is done
         if self._due() and self._now() >= self._seal_after:
             self.seal()
 
