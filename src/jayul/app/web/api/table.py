@@ -102,7 +102,7 @@ def openapi(endpoints: Sequence[Endpoint], cookie: str = COOKIE) -> dict[str, An
             answers["200"]["content"]["application/vnd.apache.arrow.stream"] = {}
         if e.answer is not None:
             answers["200"]["content"][e.form] = {"schema": schema[repr(e.answer)]}
-        for status in sorted({400, 422, 401, *e.errors, *([413] if e.body else [])}):
+        for status in sorted({400, 422, 401, *e.errors, *([413] if e.body else []), *([503] if "{run}" in e.path else [])}):
             answers[str(status)] = {"description": "an error, in one line", "content": told}
         known = parts[e.query.__name__]
         parameters = [
