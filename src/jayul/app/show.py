@@ -33,6 +33,7 @@ LEVELS = {
     "record": N_("record"), "shadow": N_("shadow"), "advise": N_("advise"), "confirm": N_("confirm"), "auto": N_("auto"),
 }  # fmt: skip
 REASONS = {
+    "start": N_("it begins there"),
     "signed": N_("gate passed and signed"),
     "inputs-stale": N_("inputs stale"),
     "override": N_("another hand changed the value"),

@@ -22,6 +22,7 @@ from jayul.app.web.api import routes as api
 from jayul.app.web.desk import Desk, NoTick, NotYet, Screen, patience
 from jayul.app.web.drafts import Drafts
 from jayul.app.web.pages import alarms, chain, evidence, moves, new, now, papers, projects, signin, trends
+from jayul.app.web.pages.common import told
 from jayul.app.web.security import Forbidden, Front, Limit, Sessions, session_of
 from jayul.app.web.works import Works
 from jayul.project.problem import ManifestError
@@ -100,6 +101,7 @@ def create(config: Config) -> Starlette:
         Route("/r/{run}/trends/stream", on_run(trends.follow)),
         Route("/r/{run}/trends/export", on_run(trends.export)),
         Route("/r/{run}/replay/stream", on_run(replay.played)),
+        Route("/r/{run}/told", on_run(told, unread=True)),
         Route("/r/{run}/act/{act:str}", on_run(now.act, unread=True), methods=["POST"]),
         *alarms.routes(on_run),
         *moves.routes(on_run),

@@ -55,9 +55,19 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
     text = (
         environment()
         .get_template(template)
-        .render(session=session_of(request), theme=request.scope.get("theme", ""), path=request.url.path, **values)
+        .render(
+            session=session_of(request),
+            theme=request.scope.get("theme", ""),
+            path=request.url.path,
+            address=_address(request),
+            **values,
+        )
     )
     return HTMLResponse(text, status)
+
+
+def _address(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def fragment(name: str, **values: Any) -> str:

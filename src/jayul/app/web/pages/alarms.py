@@ -18,7 +18,7 @@ from jayul.app.texts import _
 from jayul.app.web import threads, view
 from jayul.app.web.desk import Screen
 from jayul.app.web.folds import Fold, folded
-from jayul.app.web.pages.common import Page, Query, live, page_of, query_of, shown
+from jayul.app.web.pages.common import Page, Query, handed, live, page_of, query_of, shown
 from jayul.app.web.security import Forbidden, Session, person
 from jayul.core.guard import HOUR
 from jayul.core.types import Event
@@ -72,6 +72,7 @@ class Board(msgspec.Struct, frozen=True):
     days: tuple[Day, ...]
     most: int
     mood: str
+    over: bool  # the run is complete
 
 
 def title(alarm: Alarm) -> str:
@@ -133,10 +134,12 @@ def look(screen: Screen, query: Query) -> Board:
     waiting = [row for row in now if row.state.endswith("-unacknowledged")]
     flooding = bool(floods and not floods[-1].end)
     urgent = flooding or any(row.alarm.priority == "high" for row in waiting)
-    mood = "trouble" if urgent else "person" if waiting else "well"
+    over = query.tick is None and screen.complete  # nobody can act on them any more
+    mood = "well" if over else "trouble" if urgent else "person" if waiting else "well"
     return Board(
         page_of(rows, query.page), len(active), len(waiting), sum(row.standing for row in now),
-        sum(row.state == "shelved" for row in now), floods[::-1], flooding, days, max((d.total for d in days), default=1), mood,
+        sum(row.state == "shelved" for row in now), floods[::-1], flooding, days,
+        max((d.total for d in days), default=1), mood, over,
     )  # fmt: skip
 
 
@@ -236,10 +239,10 @@ async def act(request: Request, screen: Screen) -> Response:
         raise Forbidden(404, _("There is no such page."))
     hours = _hours(str(form.get("hours", "")))
     try:
-        await threads.act(request, hand_in, screen, session, name, what, text, hours)
+        done = await threads.act(request, hand_in, screen, session, name, what, text, hours)
     except ManifestError as error:
         raise Forbidden(409, show.problem(error.problem)) from None
-    return HTMLResponse(view.fragment("said.html", text=_("Handed to the loop: {n} act(s).").format(n=1)))
+    return await threads.act(request, handed, screen, [done])
 
 
 def _hours(text: str) -> float:

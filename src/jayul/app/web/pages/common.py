@@ -11,12 +11,16 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import HTMLResponse, StreamingResponse
 
+from jayul.app import show
+from jayul.app.texts import _
 from jayul.app.web import stream, view
 from jayul.app.web.desk import Screen
+from jayul.core.types import Event
 
 SIZE = 100  # lines on a page
+LATELY, MOST_ACTS = 500, 50  # ticks in which an act is looked for, and how many of one click
 T = TypeVar("T")
 MADE = stream.Rendered()
 
@@ -83,6 +87,37 @@ def instant(text: str, zone: ZoneInfo) -> int:
 def live(request: Request, screen: Screen, name: str, render: Any, role: str = "") -> StreamingResponse:
     """Stream a part of a page under an event's name; `role`: for whom it is rendered, if that matters."""
     return stream.pages(request, screen, name, render, MADE, role)
+
+
+def handed(screen: Screen, events: Sequence[Event]) -> HTMLResponse:
+    """Say that acts were handed to the loop; what becomes of them follows."""
+    return HTMLResponse(_told(screen, [event.id for event in events], len(screen.timeline)))
+
+
+def told(request: Request, screen: Screen) -> HTMLResponse:
+    """Say what became of acts by now."""
+    ids, since = request.query_params.get("ids", "").split(","), request.query_params.get("since", "")
+    return HTMLResponse(_told(screen, ids[:MOST_ACTS], int(since[:12]) if since.isascii() and since.isdecimal() else 0))
+
+
+def _told(screen: Screen, ids: Sequence[str], since: int) -> str:
+    timeline, found = screen.timeline, dict[str, tuple[int, str]]()
+    for n in range(max(since, len(timeline) - LATELY), len(timeline)):
+        found |= {heard.event.id: (n, heard.refused) for heard in timeline[n].decision.events if heard.event.id in ids}
+    refused = [(n, reason) for n, reason in found.values() if reason]
+    if refused:
+        n, reason = refused[0]
+        text = _("It does not count (tick {n}): {reason}").format(n=n, reason=_(show.REASONS.get(reason, reason)))
+    elif len(found) == len(set(ids)):
+        text = _("The loop has taken it (tick {n}).").format(n=max(n for n, _refused in found.values()))
+    elif screen.standing == "stopped":
+        text = _("Handed in, but no process works on this run: it counts only once the run goes on.")
+    else:
+        text = _("Handed in; the loop takes it at its next tick.")
+    waits = not refused and len(found) < len(set(ids))
+    return view.fragment(
+        "told.html", text=text, waits=waits, trouble=bool(refused), screen=screen, ids=",".join(ids), since=since
+    )
 
 
 def shown(screen: Screen, number: int | None) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from jayul.app import show
 from jayul.app.texts import _
 from jayul.app.web import replay, threads, view
 from jayul.app.web.accounts import Role
-from jayul.app.web.desk import Screen
-from jayul.app.web.folds import Fold, at_hand
-from jayul.app.web.pages.common import live
+from jayul.app.web.desk import NotYet, Screen, patience
+from jayul.app.web.folds import Fold, at_hand, folded
+from jayul.app.web.pages.common import handed, live
 from jayul.app.web.security import Forbidden, person, session_of
 from jayul.core.ladder import Offer
-from jayul.core.types import BAD_NO_DATA, Ask, Level, MovePlan, Receipt, Tag, Verdict
+from jayul.core.types import BAD_NO_DATA, Ask, Event, Level, MovePlan, Receipt, Tag, Verdict
 from jayul.plant.journal import Tick
 from jayul.project.look import Standing
 from jayul.project.manifest import Manifest, parse_canonical
@@ -30,6 +30,7 @@ from jayul.project.summary import KPI
 from jayul.project.timeline import Moment
 from jayul.record.journal import Header
 
+SOON = 0.3  # s that a page of the past waits for its alarms
 LADDER = tuple(level.name.lower() for level in Level)
 
 
@@ -88,7 +89,7 @@ class Now(msgspec.Struct, frozen=True):
     troubled: tuple[Point, ...]
     kpi: Point | None
     kpi_name: str
-    alarms: int
+    alarms: int | None  # None while they are being counted
     complete: bool
     standing: str  # of what is live: "" (the loop works), "stopped", "late"
     mood: str  # well, person (somebody is asked), trouble
@@ -103,7 +104,7 @@ def look(screen: Screen, number: int | None = None) -> Now:
     seats = tuple(_seat(screen, moment, over, standing) for standing in timeline.standings(moment.state))
     troubled = tuple(point for point in points if point.state != "good")
     complete = number is None and screen.complete
-    alarms = (at_hand(screen, _waiting_alarms) if number is None and not complete else None) or 0
+    alarms = 0 if complete else _alarms(screen, number)
     asked = alarms or any(seat.waits for seat in seats)
     standing = screen.standing if number is None and not complete else ""
     mood = "trouble" if troubled or screen.trouble or standing else "person" if asked and not complete else "well"
@@ -119,6 +120,20 @@ def look(screen: Screen, number: int | None = None) -> Now:
 
 def _waiting_alarms(fold: Fold) -> int:
     return sum(row.state.endswith("-unacknowledged") for row in fold.alarms.rows())
+
+
+def _alarms(screen: Screen, number: int | None) -> int | None:
+    """Return how many alarms wait (or waited then) for a person; None while they are being counted."""
+    if number is None:
+        return at_hand(screen, _waiting_alarms)
+    before = patience.set(SOON)
+    try:
+        with folded(screen, number) as fold:
+            return _waiting_alarms(fold)
+    except NotYet:
+        return None
+    finally:
+        patience.reset(before)
 
 
 def _inner(screen: Screen, manifest: Manifest) -> dict[str, str]:
@@ -223,15 +238,13 @@ async def act(request: Request, screen: Screen) -> Response:
     form = await request.form()
     reason, ask, policy = (str(form.get(key, "")).strip()[:500] for key in ("reason", "ask", "policy"))
 
-    def hand() -> int:
+    def hand() -> list[Event]:
         if what == "hand-back":
-            return len(hand_back(screen.out, screen.timeline.header, by=session.name, reason=reason))
+            return hand_back(screen.out, screen.timeline.header, by=session.name, reason=reason)
         taken: dict[str, Any] = {"by": session.name, "reason": reason, "known": waiting(screen)}
         if what == "demote":
-            hand_in(screen.out, None, demote=policy, **taken)
-        else:
-            hand_in(screen.out, ask, reject=what == "reject", signer=session.signer, **taken)
-        return 1
+            return [hand_in(screen.out, None, demote=policy, **taken)]
+        return [hand_in(screen.out, ask, reject=what == "reject", signer=session.signer, **taken)]
 
     try:
         done = await threads.act(request, hand)
@@ -239,7 +252,7 @@ async def act(request: Request, screen: Screen) -> Response:
         raise Forbidden(409, show.problem(error.problem)) from None
     except OSError as error:
         raise Forbidden(503, _("The act could not be written: {error}").format(error=error)) from None
-    return HTMLResponse(view.fragment("said.html", text=_("Handed to the loop: {n} act(s).").format(n=done)))
+    return await threads.act(request, handed, screen, done)
 
 
 def waiting(screen: Screen) -> tuple[Header, tuple[Ask, ...]]:

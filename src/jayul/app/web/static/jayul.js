@@ -93,18 +93,24 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 window.Jayul = { watch, RETRY };
+// Language, looks and signing in lead back to where the address bar is by then.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[href*='?then=']");
+  if (link) link.search = `?${new URLSearchParams({ then: location.pathname + location.search })}`;
+}, true);
 // What a person did and did not arrive is said where the answer would be.
 for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
   document.addEventListener(name, (event) => {
     const said = document.createElement("p");
     said.className = "said trouble";
-    said.textContent = document.body.dataset.unsent;
+    said.textContent = (event.detail.elt?.dataset.unsent ? event.detail.elt : document.body).dataset.unsent;
     event.detail.target?.replaceChildren(said);
   });
 }
 // What is said lies over the page, so that nothing moves under the pointer: Escape or a click takes it away, and time, if all is well.
 const heard = (said) => said.querySelector(".said:not(.trouble)") && setTimeout((was) => was.remove(), 20_000, said.firstElementChild);
 document.addEventListener("htmx:afterSwap", (event) => event.target.classList?.contains("heard") && heard(event.target));
+document.addEventListener("htmx:load", (event) => event.detail.elt?.matches?.(".said.done") && setTimeout(() => event.detail.elt.remove(), 20_000));
 const unsay = (within) => within.querySelectorAll(".heard .said").forEach((one) => one.remove());
 document.addEventListener("keydown", (event) => event.key === "Escape" && unsay(document));
 document.addEventListener("click", (event) => event.target.closest(".heard .said")?.remove());
