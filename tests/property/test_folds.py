@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ from jayul.project.alarms import ACTS, body_of
 from jayul.project.run import Options, execute
 from jayul.project.timeline import Timeline
 from jayul.record.inbox import SqliteInbox
+from jayul.record.journal import Corrupt
 from jayul.record.sign import new_id
 
 TICKS = 720
@@ -93,7 +97,7 @@ def fresh(run: Path) -> dict[int, str]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few and near: every way of going on, copying and dropping is gone within some hundred ticks."""
-    for name, value in (("LAG", 60), ("SPACING", 16), ("FAR", 4), ("TRAIL", (3, 11, 40)), ("NEAR", 4), ("IDLE", 2)):
+    for name, value in (("LAG", 60), ("SPACING", 16), ("FAR", 4), ("TRAIL", (3, 11, 40)), ("IDLE", 2), ("MOST", 3)):
         monkeypatch.setattr(folds, name, value)
 
 
@@ -207,3 +211,141 @@ def test_a_fold_that_is_asked_for_in_passing_is_made_meanwhile(run: Path) -> Non
     with folded(screen):
         pass
     assert at_hand(screen, lambda fold: fold.ticks) == TICKS
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows by each tick that is folded."""
+    taken, hour = list[int](), Fold._hour
+    monkeypatch.setattr(Fold, "_hour", lambda fold, frame: (taken.append(fold.ticks), hour(fold, frame))[1])
+    return taken
+
+
+def test_ticks_that_are_gone_are_an_error_and_not_waited_for(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds, "LAG", 60)
+    shutil.copytree(run, tmp_path / "run")
+    screen, segment = screen_of(tmp_path / "run"), tmp_path / "run" / "journal" / "000001.jnl"
+    segment.write_bytes(segment.read_bytes()[: segment.stat().st_size // 2])
+    for number in (None, 650, 650):
+        with pytest.raises(Corrupt, match="no longer what it was"), folded(screen, number):
+            pass
+    with folded(screen, 200) as fold:
+        assert fold.ticks == 201
+
+
+@pytest.mark.parametrize("people", [3, 8])
+def test_who_replays_goes_on_where_he_was_however_many_do(run: Path, monkeypatch: pytest.MonkeyPatch, people: int) -> None:
+    monkeypatch.setattr(folds, "LAG", 30)
+    screen, places = screen_of(run), [80 * n for n in range(1, people + 1)]
+    for at in places:
+        with folded(screen, at):
+            pass
+    taken = counted(monkeypatch)
+    for step in range(1, 9):
+        for at in places:
+            with folded(screen, at + 5 * step):
+                pass
+    assert len(taken) == 5 * 8 * people
+    assert len(folds._of(screen).past._players) == people
+
+
+def test_what_was_left_is_let_go(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folds, "MOST", 6)
+    screen = screen_of(run)
+    past = folds._of(screen).past
+    for at in range(700, 0, -30):
+        with folded(screen, at):
+            pass
+        assert len(past._players) <= 6
+        assert all(len(player.trail) <= len(folds.TRAIL) for player in past._players)
+    monkeypatch.setattr(folds, "GRACE", 0.0)
+    monkeypatch.setattr(folds, "ASKED", 0.0)
+    with folded(screen, 350):
+        pass
+    assert len(past._players) == folds.IDLE
+
+
+def test_what_somebody_was_told_to_come_back_for_is_there_when_he_does(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("LAG", 30), ("GRACE", 0.0), ("IDLE", 1), ("MOST", 2), ("TRAIL", ())):
+        monkeypatch.setattr(folds, name, value)
+    screen = screen_of(run)
+    with impatient(), pytest.raises(NotYet), folded(screen, 400):
+        pass
+    for work in list(folds._of(screen).past._works.values()):
+        assert work.over.wait(60)
+    for at in (500, 402, 100, 600, 50):
+        with folded(screen, at):
+            pass
+    taken = counted(monkeypatch)
+    with impatient(), folded(screen, 400) as fold:
+        assert fold.ticks == 401
+    assert taken == []
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    token = patience.set(0.0)
+    try:
+        yield
+    finally:
+        patience.reset(token)
+
+
+@contextmanager
+def held_up(monkeypatch: pytest.MonkeyPatch, screen: Screen) -> Iterator[list[int]]:
+    """Let folds of many ticks stand still meanwhile; the list holds the ends of those that were begun."""
+    past, go, begun, real = folds._of(screen).past, threading.Event(), list[int](), folds._Past._fold
+
+    def fold(self: folds._Past, work: folds._Work) -> None:
+        begun.append(work.end)
+        assert go.wait(60)
+        real(self, work)
+
+    monkeypatch.setattr(folds._Past, "_fold", fold)
+    works = [100, 130]
+    with impatient():
+        for at in works:
+            with pytest.raises(NotYet), folded(screen, at):
+                pass
+    while len(begun) < folds.WORKERS:
+        go.wait(0.01)
+    yield begun
+    rest = list(past._works.values())
+    go.set()
+    for work in rest:
+        assert work.over.wait(60)
+
+
+def test_however_many_ticks_are_asked_for_few_threads_fold(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folds, "LAG", 30)
+    screen, before = screen_of(run), threading.active_count()
+    past = folds._of(screen).past
+    with held_up(monkeypatch, screen) as begun:
+        with impatient():
+            for at in range(200, 700, 10):
+                with pytest.raises(NotYet), folded(screen, at):
+                    pass
+        assert threading.active_count() - before <= folds.WORKERS
+        assert len(past._works) == folds.WORKERS + folds.WAITING
+        assert len(past._players) <= folds.WORKERS  # no fold is copied for what waits
+        with impatient(), pytest.raises(NotYet), folded(screen, 250):  # asks again
+            pass
+    assert len(begun) == folds.WORKERS + folds.WAITING
+    assert begun[folds.WORKERS] == 251
+    assert begun[folds.WORKERS + 1] == 200 + 10 * (folds.WAITING - 1) + 1
+    with folded(screen, 690) as fold:  # it can be asked for again
+        assert fold.ticks == 691
+
+
+def test_what_nobody_asks_for_any_more_is_not_begun(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folds, "LAG", 30)
+    screen = screen_of(run)
+    with held_up(monkeypatch, screen) as begun:
+        with impatient():
+            for at in range(200, 300, 10):
+                with pytest.raises(NotYet), folded(screen, at):
+                    pass
+        monkeypatch.setattr(folds, "ASKED", 0.0)
+    assert len(begun) == folds.WORKERS
+    assert folds._of(screen).past._works == {}

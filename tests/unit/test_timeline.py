@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,10 @@ from jayul.project.notable import KINDS, Notable
 from jayul.project.run import Options, execute, ticks_of
 from jayul.project.timeline import Timeline
 from jayul.project.wire import replay_line
+from jayul.record.chain import ZERO, unpack
 from jayul.record.files import OsFiles
-from jayul.record.follow import Follow
-from jayul.record.journal import Corrupt, Scan, Writer, read_heads
+from jayul.record.follow import Follow, Newest, Replaced
+from jayul.record.journal import Corrupt, Header, Scan, Writer, read_heads
 from jayul.record.sign import Signer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -212,3 +215,137 @@ def test_the_rail_has_each_place_once(run: Path, last: int, every: int) -> None:
         assert marks.rail(kind, last, 1000) == tuple(
             sorted({tick * 1000 // max(last, 1) for tick in range(0, last + 1, every)})
         )
+
+
+def once(monkeypatch: pytest.MonkeyPatch, of: type, name: str, when: Callable[..., bool]) -> list[OSError]:
+    """Have a method fail the first time that `when` says so of its arguments; return the list in which the error then is."""
+    real, failed = getattr(of, name), list[OSError]()
+
+    def fails(*args: object, **named: object) -> object:
+        if not failed and when(*args):
+            failed.append(OSError(24, "Too many open files"))
+            raise failed[0]
+        return real(*args, **named)
+
+    monkeypatch.setattr(of, name, fails)
+    return failed
+
+
+def same(timeline: Timeline, other: Timeline) -> None:
+    assert len(timeline) == len(other)
+    last = len(other) - 1
+    for number in (*range(0, last, 97), last):
+        assert timeline[number] == other[number]
+        assert timeline.moment(number).state == other.moment(number).state
+    assert timeline.marks.by_kind == other.marks.by_kind
+
+
+@pytest.mark.parametrize("segment", ["000002.jnl", "000017.jnl"])
+def test_a_segment_that_cannot_be_opened_for_a_moment(parted: Path, monkeypatch: pytest.MonkeyPatch, segment: str) -> None:
+    timeline = Timeline(parted)
+    failed = once(monkeypatch, Path, "open", lambda path, *_: path.name == segment)
+    until_whole(timeline)
+    assert failed
+    same(timeline, whole(parted))
+
+
+@pytest.mark.parametrize(("of", "name"), [(Notable, "add"), (Timeline, "_after"), (timelines._States, "add")])
+def test_a_tick_that_cannot_be_taken_for_a_moment(run: Path, monkeypatch: pytest.MonkeyPatch, of: type, name: str) -> None:
+    timeline, calls = Timeline(run), list[int]()
+    failed = once(monkeypatch, of, name, lambda *_: calls.append(1) or len(calls) == 777)
+    with pytest.raises(OSError, match="Too many"):
+        timeline.refresh()
+    assert failed
+    assert len(timeline) < 800
+    until_whole(timeline)
+    same(timeline, whole(run))
+
+
+def until_whole(timeline: Timeline) -> None:
+    """Read up to the end, whatever fails on the way once."""
+    for _ in range(6):
+        with contextlib.suppress(OSError):
+            timeline.refresh()
+    assert len(timeline) == 2400
+
+
+def test_what_precedes_a_damaged_stretch_is_read_and_what_mends_it_too(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    segment = out / "journal" / "000001.jnl"
+    data = segment.read_bytes()
+    starts = [start for start, _, _ in unpack(data, ZERO)]
+    segment.write_bytes(data[: starts[101]])
+    timeline = whole(out)
+    assert len(timeline) == 50
+    segment.write_bytes(data[: starts[301]] + bytes(60))  # the last stretch is not on disk yet
+    assert timeline.refresh() == 150
+    for _ in range(2):
+        with pytest.raises(Corrupt, match="damaged"):
+            timeline.refresh()
+    segment.write_bytes(data)
+    until_whole(timeline)
+    same(timeline, whole(run))
+
+
+def test_a_run_that_was_made_anew_is_not_taken_for_the_one_before(run: Path, parted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(parted, out)
+    folder, data = out / "journal", (run / "journal" / "000001.jnl").read_bytes()
+    timeline, newest = whole(out), Newest(OsFiles(folder, create=False))
+    assert newest.get() is not None
+    shutil.rmtree(folder)
+    with pytest.raises(FileNotFoundError):
+        timeline.refresh()
+    folder.mkdir()
+    (folder / "000001.jnl").write_bytes(data[: len(data) // 3])  # fewer segments
+    for _ in range(2):
+        with pytest.raises(Replaced):
+            timeline.refresh()
+    first = newest.get()
+    assert first is not None
+    timeline = whole(out)
+    assert first.tick == len(timeline) - 1
+    (folder / "000001.jnl").write_bytes(data[: len(data) // 4])  # shorter
+    with pytest.raises(Replaced):
+        timeline.refresh()
+    second = newest.get()
+    assert second is not None
+    assert second.tick < first.tick
+    timeline = whole(out)
+    (folder / "new").write_bytes(data)
+    (folder / "new").replace(folder / "000001.jnl")  # the same again, as a copy makes it
+    until_whole(timeline)
+    same(timeline, whole(run))
+
+
+def test_nor_is_a_longer_one(run: Path, tmp_path: Path) -> None:
+    """It begins in the same way, or not."""
+    folder = tmp_path / "run" / "journal"
+    entries = [entry for _, entry in Scan(OsFiles(run / "journal", create=False))]
+
+    def write(name: str, header: Header, skip: bool) -> None:
+        files = OsFiles(tmp_path / name)
+        writer = Writer(files, header, Signer.open("x"))
+        for entry in entries[1:600]:
+            if isinstance(entry, Decision):
+                writer.append(replace(entry, at=entry.at + skip))
+            elif isinstance(entry, Outcome):
+                writer.append(entry)
+        writer.close()
+        shutil.copy(tmp_path / name / "000001.jnl", folder / "new")
+        (folder / "new").replace(folder / "000001.jnl")
+
+    header = entries[0]
+    assert isinstance(header, Header)
+    folder.mkdir(parents=True)
+    write("one", header, skip=False)
+    data = (folder / "000001.jnl").read_bytes()
+    (folder / "000001.jnl").write_bytes(data[: len(data) // 2])
+    timeline, other = whole(folder.parent), whole(folder.parent)
+    write("two", header, skip=True)
+    with pytest.raises(Replaced):
+        timeline.refresh()
+    write("three", replace(header, seed=header.seed + 1), skip=False)
+    with pytest.raises(Replaced):
+        other.refresh()

@@ -242,6 +242,62 @@ def test_many_who_look_at_the_list_cost_one_look(root: Path, monkeypatch: pytest
         assert len(looks) == 8
 
 
+def test_a_run_that_is_made_anew_gets_a_new_screen(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "a", tmp_path / "runs" / "a")
+    segment = tmp_path / "runs" / "a" / "journal" / "000001.jnl"
+    with serving(tmp_path / "runs") as (host, desk):
+        host.request("GET", "/r/a/now/stream", headers={"accept": "text/event-stream"})
+        answer = host.getresponse()
+        while b"1199" not in answer.fp.readline():
+            pass
+        first, data = desk._screens["a"], (root / "b" / "journal" / "000001.jnl").read_bytes()
+        segment.unlink()
+        segment.write_bytes(data[: len(data) // 4])
+        while answer.fp.readline():  # until the stream ends
+            pass
+        host.close()
+        host.request("GET", "/r/a/now", headers=BROWSER)
+        answer = host.getresponse()
+        assert answer.status == 200
+        assert b"Tick 1199 " not in answer.read()
+        assert desk._screens["a"] is not first
+        assert 0 < len(desk._screens["a"].timeline) < 600
+        host.close()
+
+
+def test_so_does_one_that_nobody_looks_at_now(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(root / "a", tmp_path / "runs" / "a")
+    with looking(tmp_path / "runs") as (here, desk):
+        assert "Tick 1199 " in here.get("/r/a/now").text
+        task = desk._screens["a"]._task
+        assert task is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(desks, "LINGER", 0.1)
+            until(task.done)
+        data = (root / "b" / "journal" / "000001.jnl").read_bytes()
+        (tmp_path / "runs" / "a" / "journal" / "000001.jnl").write_bytes(data[: len(data) // 4])
+        answer = here.get("/r/a/now")
+        assert answer.status_code == 200
+        assert "Tick 1199 " not in answer.text
+
+
+def test_trouble_with_the_journal_is_seen_and_so_is_its_end(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "a", tmp_path / "runs" / "a")
+    segment = tmp_path / "runs" / "a" / "journal" / "000001.jnl"
+    with looking(tmp_path / "runs") as (here, desk):
+        assert here.get("/r/a/now").status_code == 200
+        screen, good = desk._screens["a"], segment.stat().st_size
+        with segment.open("ab") as file:
+            file.write(bytes(60))
+        until(lambda: "damaged" in screen.trouble)
+        assert "is damaged" in here.get("/r/a/now").text
+        version = screen.version
+        with segment.open("r+b") as file:
+            file.truncate(good)
+        until(lambda: not screen.trouble)
+        until(lambda: screen.version > version)
+
+
 @pytest.fixture
 def line(tmp_path: Path, accounts: Accounts) -> Line:
     """A line whose policy waits at confirm for the approval of a move."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from jayul.project.run import refuse
 from jayul.project.wire import replay_line
 from jayul.record.files import OsFiles
 from jayul.record.follow import Follow, Place
-from jayul.record.journal import Header, segment_name
+from jayul.record.journal import Entry, Header, segment_name
 
 EVERY = 32  # ticks between two of which the place is kept
 BLOCKS = 8  # stretches of so many ticks that are kept in memory once they were read again
@@ -50,6 +50,9 @@ class _Places:
         self._segment.append(int(place.segment.partition(".")[0]))
         self._start.append(place.start)
         self._before += place.before
+
+    def __len__(self) -> int:
+        return len(self._start)
 
     def __getitem__(self, i: int) -> Place:
         return Place(segment_name(self._segment[i]), self._start[i], bytes(self._before[32 * i : 32 * (i + 1)]))
@@ -99,7 +102,7 @@ class Timeline:
     def __init__(self, out: Path) -> None:
         self.out = out
         self._follow = Follow(OsFiles(out / "journal", create=False))
-        self._lock = threading.Lock()
+        self._lock, self._waiting = threading.Lock(), deque[tuple[Entry, Place]]()  # read, and not taken yet
         first = next(iter(self._follow.new(1)), None)
         if first is None or not isinstance(first[0], Header):
             raise refuse(out, N_("holds no run; make one with: jayul run PROJECT --out {out}"), out=out)
@@ -131,22 +134,37 @@ class Timeline:
         return max(len(self), round(len(self) * there / read)) if read else 0
 
     def refresh(self, most: int = 4_000) -> int:
-        """Read on; return how many ticks there are now. Raises Corrupt."""
+        """Read on; return how many ticks there are now. What fails is tried again by the next call. Raises Corrupt, OSError."""
         with self._lock:
-            for entry, place in self._follow.new(most):
-                if isinstance(entry, Decision):
-                    if entry.tick % EVERY == 0:
-                        self._places.add(place)
-                    self._frame = Frame.from_columns(entry.at, self.table, entry.columns)
-                    self.marks.add(entry, self._frame)
-                    self._begin = self._begin or entry.at
-                    self._newest = Tick(entry, None)
-                elif isinstance(entry, Outcome) and self._newest is not None and self._frame is not None:
-                    tick = Tick(self._newest.decision, entry)
-                    self._state = self._after(self._state, tick, self._frame)
-                    self._states.add(self._state)
-                    self._newest = tick
+            self._take_waiting()
+            self._waiting.extend(self._follow.new(most))
+            self._take_waiting()
             return len(self)
+
+    def replaced(self) -> bool:
+        """Say whether another journal lies there now. Raises OSError."""
+        return self._follow.replaced()
+
+    def _take_waiting(self) -> None:
+        while self._waiting:
+            self._take(*self._waiting[0])
+            self._waiting.popleft()
+
+    def _take(self, entry: Entry, place: Place) -> None:
+        """Take the next entry. One that raises can be taken again."""
+        if isinstance(entry, Decision):
+            if entry.tick == len(self._places) * EVERY:
+                self._places.add(place)
+            frame = Frame.from_columns(entry.at, self.table, entry.columns)
+            self.marks.add(entry, frame)
+            self._frame, self._begin = frame, self._begin or entry.at
+            self._newest = Tick(entry, None)
+        elif isinstance(entry, Outcome) and self._newest is not None and self._frame is not None:
+            tick = Tick(self._newest.decision, entry)
+            state = self._after(self._state, tick, self._frame)
+            self._states.add(state)
+            self._state = state
+            self._newest = tick
 
     def _after(self, state: State, tick: Tick, frame: Frame) -> State:
         """Return the state after a tick, as the loop had it, from what the journal says was proposed, judged and done."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,7 +12,7 @@ from typing import NamedTuple
 from jayul.core.types import Decision
 from jayul.record.chain import PREFIX, Broken, unpack
 from jayul.record.files import OsFiles
-from jayul.record.journal import Corrupt, Entry, Scan, segments
+from jayul.record.journal import Corrupt, Entry, Scan, segment_name, segments
 
 CHUNK = 1 << 20  # bytes that are read at once, at most; a longer record is read in several goes
 
@@ -23,12 +25,17 @@ class Place(NamedTuple):
     before: bytes
 
 
+class Replaced(Corrupt):
+    """Another journal lies where the one that was followed lay."""
+
+
 class Follow:
-    """Reads a journal as it grows; chain and order are checked as by `Scan`. Raises Corrupt."""
+    """Reads a journal as it grows; chain and order are checked as by `Scan`. Raises Corrupt, OSError."""
 
     def __init__(self, files: OsFiles) -> None:
         self._files, self._scan = files, Scan(files)
         self._end = "", 0  # segment and byte up to which was read
+        self._first, self._file = b"", ("", 0)  # digest of the first record; segment that was last read from, and its inode
 
     @property
     def head(self) -> str:
@@ -47,8 +54,21 @@ class Follow:
         return read, there
 
     def new(self, most: int = 10_000) -> list[tuple[Entry, Place]]:
-        """Return what came since the last call, at most so many records; a record that is being written waits for the next call."""
+        """Return what came since the last call, at most so many records; a record that is being written waits for the next call.
+
+        An error is raised once all before it was returned; the next call goes on there. Raises Replaced, Corrupt, OSError.
+        """
+        if self.replaced():
+            raise Replaced(-1, self._end[0], 0, "is no longer what it was")
         found: list[tuple[Entry, Place]] = []
+        try:
+            self._read_on(found, most)
+        except Exception:
+            if not found:
+                raise
+        return found
+
+    def _read_on(self, found: list[tuple[Entry, Place]], most: int) -> None:
         names = segments(self._files)
         for name in names[names.index(self._end[0]) if self._end[0] else 0 :]:
             if name != self._end[0]:
@@ -57,12 +77,30 @@ class Follow:
             try:
                 for start, payload, digest in self._records(name, self._end[1], before):
                     found.append((self._scan.take(name, start, payload, digest), Place(name, start, before)))
-                    before, self._end = digest, (name, start + PREFIX.size + len(payload))
+                    before, self._end, self._first = digest, (name, start + PREFIX.size + len(payload)), self._first or digest
                     if len(found) >= most:
-                        return found
+                        break
             except Broken as error:
-                raise Corrupt(self._scan.next_tick, name, error.offset, error.what) from None
-        return found
+                kind = Replaced if self._file[0] and self._file[1] != self._inode(self._file[0]) else Corrupt
+                raise kind(self._scan.next_tick, name, error.offset, error.what) from None
+            self._file = name, self._inode(name)
+            if len(found) >= most:
+                return
+
+    def _inode(self, name: str) -> int:
+        return (self._files.folder / name).stat().st_ino
+
+    def replaced(self) -> bool:
+        """Say whether another journal lies there now: one begun anew, or shorter than what was read. Raises OSError."""
+        if not self._first:
+            return False
+        names, (name, byte) = segments(self._files), self._end
+        if not names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._files.folder))
+        if name not in names or (self._files.folder / name).stat().st_size < byte:
+            return True
+        with (self._files.folder / segment_name(1)).open("rb") as file:
+            return not file.read(PREFIX.size).endswith(self._first)  # which ends with its digest
 
     def again(self, place: Place) -> Iterator[Entry]:
         """Yield the records from a place on once more, as far as they were read before. Raises Corrupt."""
@@ -106,6 +144,8 @@ class Newest:
     def get(self) -> Decision | None:
         """Return the newest Decision, or None before the first. Raises OSError."""
         names = segments(self._files)
+        if self._segment and self._segment not in names:  # another journal lies there now
+            self._segment, self._at, self._decision = "", 0, None
         for name in names[-2:]:  # the newest may hold none yet
             if name < self._segment:
                 continue
@@ -118,6 +158,8 @@ class Newest:
         found: list[tuple[int, int]] = []
         with (self._files.folder / name).open("rb") as file:
             end = file.seek(0, 2)
+            if end < self._at:
+                self._at, self._decision = 0, None
             while self._at + PREFIX.size <= end:
                 file.seek(self._at)
                 head = file.read(PREFIX.size)

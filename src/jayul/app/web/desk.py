@@ -21,6 +21,7 @@ from jayul.project.overview import Overview, Project, Watched, read_project
 from jayul.project.problem import ManifestError
 from jayul.project.run import read_summary
 from jayul.project.timeline import Timeline
+from jayul.record.follow import Replaced
 from jayul.record.history import Reader
 from jayul.record.journal import Corrupt
 
@@ -70,7 +71,8 @@ class Screen:
         """`unused` is called once nobody has looked for `KEPT` seconds."""
         self.id, self.out, self._unused = id, out, unused
         self.timeline, self.history = Timeline(out), Reader(out / "history")
-        self.version, self.trouble, self._anew = 0, "", False
+        self.version, self.trouble, self.gone = 0, "", False  # gone: another run lies in the folder now
+        self._anew, self._lock = 0, threading.Lock()
         self.standing = self._stands()
         self._changed = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
@@ -92,6 +94,8 @@ class Screen:
     async def ready(self) -> None:
         """Read the journal up to its end, and follow it from now on. Raises Corrupt, and NotYet after `patience`."""
         self._looked = monotonic()
+        if self.gone:
+            return
         if self._opened is None or self._task is None or self._task.done():
             self._opened = asyncio.get_running_loop().create_future()
             self._task = asyncio.create_task(self._live(self._opened))
@@ -111,6 +115,8 @@ class Screen:
                     return
             opened.set_result(None)
             await self._keep_up()
+        except Replaced:
+            await self._go()
         except Exception as error:  # noqa: BLE001 - whoever waits for it is told
             if not opened.done():
                 opened.set_exception(error)
@@ -118,7 +124,15 @@ class Screen:
             if not opened.done():
                 opened.set_exception(NotYet(len(self.timeline), self.timeline.about()))
             opened.exception()  # looked at: it is no fault if nobody waits any more
-            self._wait_unused()
+            if not self.gone:
+                self._wait_unused()
+
+    async def _go(self) -> None:
+        """Give way to the run that lies in the folder now: streams end, and who comes back gets a new screen."""
+        self._unused(self)
+        async with self._changed:
+            self.gone = True
+            self._changed.notify_all()
 
     def _wait_unused(self) -> None:
         """Say so once nobody has looked for long."""
@@ -136,7 +150,8 @@ class Screen:
 
     def again(self) -> None:
         """Have what is followed made again, although the journal says nothing new. Any thread may call it."""
-        self._anew = True
+        with self._lock:
+            self._anew += 1
 
     def _stands(self) -> str:
         """Say whether the loop lives: "" (it does), "stopped" (no process works on the run), "late" (it does not tick)."""
@@ -146,23 +161,38 @@ class Screen:
         late = today() - max(segments, default=0) > 3 * self.timeline.line.period + SLACK
         return "late" if late else ""
 
+    def replaced(self) -> bool:
+        """Say whether another run lies in the folder now."""
+        try:
+            return self.gone or self.timeline.replaced()
+        except OSError:  # nothing lies there, or it cannot be read: who follows says so
+            return False
+
     async def _keep_up(self) -> None:
+        shown = 0
         while self.idle < LINGER:
+            anew = self._anew
             try:
                 changed = await anyio.to_thread.run_sync(self._read)
                 before, self.standing = self.standing, await anyio.to_thread.run_sync(self._stands)
-                changed, self._anew = changed or self._anew or before != self.standing, False
+                changed = changed or before != self.standing or bool(self.trouble)
                 self.trouble = ""
+            except Replaced:
+                raise
             except Exception as error:  # noqa: BLE001 - a damaged journal must be seen on the page, not end the following
                 changed, self.trouble = str(error) != self.trouble, str(error)
-            if changed:
+            if changed or anew != shown:
+                shown = anew
                 async with self._changed:
                     self.version += 1
                     self._changed.notify_all()
             await anyio.sleep(LOOK)
 
     async def changes(self, beat: float = 10.0) -> AsyncIterator[bool]:
-        """Yield at once, then True whenever there is more, and False after `beat` seconds without anything new."""
+        """Yield at once, then True whenever there is more, and False after `beat` seconds without anything new.
+
+        Ends once another run lies in the folder.
+        """
         seen = -1
         while True:
             try:
@@ -170,10 +200,12 @@ class Screen:
             except NotYet:
                 yield False
                 continue
-            if self.version == seen:
+            if self.version == seen and not self.gone:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(beat), self._changed:
                         await self._changed.wait()
+            if self.gone:
+                return
             before, seen = seen, self.version  # what comes while the caller is busy with this is not lost
             yield seen != before
 
@@ -209,6 +241,7 @@ class Desk:
     def __init__(self, roots: Sequence[Path]) -> None:
         self.roots = tuple(root.resolve() for root in roots)
         self._screens: dict[str, Screen] = {}
+        self._lock = threading.Lock()
         self._watched: dict[Path, Watched] = {}
         self._shared: dict[str, _Shared] = {}
 
@@ -281,16 +314,21 @@ class Desk:
             if other.idle > KEPT:
                 self._drop(other)
         if (found := self._screens.get(name)) is not None:
-            return found
+            if not found.replaced():
+                return found
+            self._drop(found)
         out = self._find("journal").get(name)
         if out is None:
             return None
-        return self._screens.setdefault(name, Screen(name, out, self._drop))  # requests that come at once share one
+        made = Screen(name, out, self._drop)
+        with self._lock:
+            return self._screens.setdefault(name, made)  # requests that come at once share one
 
     def _drop(self, screen: Screen) -> None:
         """Let go of a screen, and with it of all that was read and folded of its run."""
-        if self._screens.get(screen.id) is screen:
-            del self._screens[screen.id]
+        with self._lock:
+            if self._screens.get(screen.id) is screen:
+                del self._screens[screen.id]
 
     def close(self) -> None:
         """Stop following everything."""
