@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jayul.core.types import SECOND, Tag
-from jayul.project.curves import draw, round_step
+from jayul.project.curves import draw, open_ends, round_step
 from jayul.project.stretches import stretches
 from jayul.project.tail import Cursor, Tail
 from jayul.record.batch import Batch
@@ -67,6 +67,36 @@ def test_curves_are_what_the_samples_say(batches: list, width: int, low: int, sp
             for t, ok in zip(at, good, strict=True):
                 if not ok and begin <= t < end:
                     assert any(a <= t <= b for a, b in curve.bad), "what is not good is shown"
+
+
+@settings(deadline=None, max_examples=60)
+@given(batches=BATCHES, width=st.sampled_from([16, 300]), low=st.integers(0, 100), span=st.integers(1, 120))
+def test_silence_at_both_ends_is_a_gap(batches: list, width: int, low: int, span: int) -> None:
+    begin, end = low * SECOND, (low + span) * SECOND
+    with TemporaryDirectory() as folder:
+        history = History(Path(folder), ["a", "b"], values=50, span=SECOND)
+        for i, batch in enumerate(batches):
+            write(history, batch, (500 + i) * SECOND)
+        history.close()
+        reader = Reader(Path(folder))
+        held = Tag(name="a", kind="set-point", stale_after=3.0)
+        curves = [*draw(reader, TAGS, begin, end, width), *draw(reader, [held], begin, end, width)]
+        for tag, drawn in zip((*TAGS, held), curves, strict=True):
+            curve = open_ends(tag, drawn, begin, end)
+            if tag is held:
+                assert curve == drawn
+                continue
+            longer, step = tag.stale_after * SECOND, drawn.step
+            last = max((at + step for at in drawn.at if at + step <= end), default=None)
+            after = [at for at in drawn.at if at + step > end]
+            ends = [gap for gap in curve.gaps if gap not in drawn.gaps]
+            assert all(a < b <= end and b - a > longer and a in (begin, last) for a, b in ends)
+            assert all(b <= at or at + step <= a for a, b in ends for at in drawn.at), "no sample lies in it"
+            first = min(min(drawn.at, default=end), end)
+            if first > begin:
+                assert any(gap == (begin, first) for gap in ends) == (first - begin > longer)
+            if last is not None and not after:
+                assert any(gap == (last, end) for gap in ends) == (end - last > longer)
 
 
 DAY = 86_400 * SECOND

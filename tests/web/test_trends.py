@@ -7,11 +7,13 @@ import csv
 import io
 import json
 import math
+import re
 import socket
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,8 +28,8 @@ from trends_kit import BAD_FROM, BAD_TO, BEGIN, HOUR, NAMES, SILENT_FROM, SILENT
 
 from jayul.app.web.pages import trends
 from jayul.app.web.server import Config, create
-from jayul.core.types import SECOND
-from jayul.project.marks import Marks
+from jayul.core.types import SECOND, Level
+from jayul.project.marks import Mark, Marks
 from jayul.project.run import read_summary
 from jayul.project.tail import MS
 from jayul.project.timeline import Timeline
@@ -141,8 +143,8 @@ def test_what_happened_is_marked(here: TestClient, out: Path) -> None:
     assert len(levels) == len(summary.levels) > 0
     assert all(word in text for (_, text), word in zip(levels, ("shadow", "advise", "confirm"), strict=False))
     blocks = [mark for mark in marks if mark["kind"] == "block"]
-    assert [mark["at"] for mark in blocks] == [BEGIN + 1_000_000 + i * HOUR // 2 for i in range(len(blocks))]
-    assert {mark["what"] for mark in blocks} == {"on", "off"}
+    assert {mark["at"] for mark in blocks} > {BEGIN + 1_000_000 + i * HOUR // 2 for i in range(4)}
+    assert {mark["what"] for mark in blocks} == {"on", "off", "planned"}
     moves = [mark for mark in marks if mark["kind"] == "move"]
     timeline = Timeline(out)
     while timeline.refresh() < summary.ticks:
@@ -153,6 +155,85 @@ def test_what_happened_is_marked(here: TestClient, out: Path) -> None:
     assert (
         sum(mark.count for mark in found.between(BEGIN, BEGIN + 2 * HOUR) if mark.kind == "move") == receipts > len(moves) > 0
     )
+
+
+def blocks_of(out: Path) -> list[Mark]:
+    """Return the blocks of a run, cut where its policy began to drive and where it was stopped."""
+    timeline = Timeline(out)
+    while timeline.refresh() < len(read(out)):
+        pass
+    marks = Marks(timeline)
+    marks.refresh()
+    return [mark for mark in marks.between(0, 2**62) if mark.kind == "block"]
+
+
+def test_a_block_is_on_only_from_the_first_write_of_its_policy_on(out: Path) -> None:
+    blocks, ticks = blocks_of(out), [tick for tick, _ in read(out)]
+    assert {mark.what for mark in blocks} == {"on", "off", "planned"}
+    for before, after in pairwise(blocks):
+        assert before.until == after.at, "the parts follow each other"
+    for mark in blocks:
+        inside = [tick for tick in ticks if mark.at <= tick.decision.at < mark.until]
+        wrote = [bool(tick.outcome and any(receipt.tag == "TIC1.SP" for receipt in tick.outcome.receipts)) for tick in inside]
+        if mark.what == "on":
+            assert wrote[0]
+            assert all(tick.decision.levels[0] >= Level.CONFIRM for tick in inside)
+        elif mark.what == "planned":
+            assert inside
+            assert not any(wrote)
+
+
+def test_a_policy_that_may_not_drive_is_never_said_to_be_on(tmp_path: Path, accounts: Any) -> None:
+    line = Line(tmp_path, accounts)
+    line.climb()
+    line.on(1)
+    assert "on" not in {mark.what for mark in blocks_of(line.out)}, "nothing was written yet"
+    assert "planned" in {mark.what for mark in blocks_of(line.out)}
+    plan = re.search(r'name="ask" value="(preheat:[0-9a-f]{16})"', line.page("now", "kim"))
+    assert plan
+    line.act("kim", "act/approve", ask=plan[1])
+    driving = line.on(3)
+    (on,) = [mark for mark in blocks_of(line.out) if mark.what == "on"]
+    assert (on.at, on.until, on.open) == (driving[0].at, driving[-1].at, True)
+    line.act("lee", "act/demote", policy="preheat", reason="off")
+    back = line.on(3)
+    on, after = blocks_of(line.out)[-2:]
+    assert (on.what, on.until, on.open) == ("on", back[0].at, False)
+    assert (after.what, after.at, after.open) == ("planned", back[0].at, True)
+    with line.web() as here:
+        marks = here.get("/r/line/trends/data?last=all").json()["marks"]
+    assert [mark["short"] for mark in marks if mark["kind"] == "block"][-2:] == ["on", "planned, not driven"]
+
+
+def test_a_move_says_which_tag_it_moves(here: TestClient) -> None:
+    moves = [mark for mark in ask(here, "TIC1.PV", last="all")["marks"] if mark["kind"] == "move"]
+    assert moves
+    assert all(mark["short"].startswith("TIC1.SP → ") for mark in moves)
+    assert all(f": {mark['short']} in " in mark["text"] for mark in moves)
+
+
+def test_an_outage_that_goes_on_is_a_gap_up_to_the_newest_tick(tmp_path: Path, accounts: Any) -> None:
+    line = Line(tmp_path, accounts)
+    line.climb()
+    ticks = [tick.decision.at for tick, _ in read(line.out)]
+    begin, middle, newest = ticks[0], ticks[len(ticks) // 2], ticks[-1]
+    assert newest - middle > 120 * SECOND < middle - begin
+    history = History(line.out / "history", ["TIC1.SP", "GONE"])
+    history.append(Batch.of([1, 1], [middle, middle + SECOND], [5.0, 6.0], [0, 0], [0, 0]), known_at=newest)
+    history.close()
+    with line.web() as here:
+        query = "tags=GONE&tags=TIC1.SP&tags=TIC1.PV"
+        for width in (16, 4000):
+            gone, held, measured = here.get(f"/r/line/trends/data?{query}&last=all&width={width}").json()["curves"]
+            end = gone["at"][-1] + gone.get("step", 0)
+            assert gone["gaps"] == [[begin, gone["at"][0]], [end, newest]]
+            assert "gaps" not in held, "a set-point stands while the run ticks"
+            assert "gaps" not in measured
+        wide = f"from={begin - HOUR}&to={newest + HOUR}"
+        gone, *_ = here.get(f"/r/line/trends/data?{query}&{wide}&width=4000").json()["curves"]
+        assert (gone["gaps"][0][0], gone["gaps"][-1][1]) == (begin, newest), "before and after the run is no outage"
+        empty = here.get(f"/r/line/trends/data?tags=GONE&from={begin}&to={middle - SECOND}&width=4000").json()["curves"]
+        assert empty[0]["gaps"] == [[begin, middle - SECOND]]
 
 
 def test_marks_outside_the_range_are_left_out(here: TestClient) -> None:

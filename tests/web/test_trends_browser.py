@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from records_kit import Line, read
 from trends_kit import make_run, playing, serving
 from ui_kit import axe, browser
 
-from jayul.record.history import Reader
+from jayul.record.batch import Batch
+from jayul.record.history import History, Reader
 
 READY = "() => performance.getEntriesByName('jayul-curve-drawn').length >= %d && !document.querySelector('.loading')"
 
@@ -146,6 +150,130 @@ def test_no_serious_finding_of_axe(address: str, language: str, scheme: Any, siz
         opened.click("#picker summary")
         assert axe(opened) == []
         assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+        assert said == []
+
+
+def test_a_replay_that_plays_before_the_page_is_ready_makes_no_error(address: str) -> None:
+    with browser() as (opened, said):
+        held: list[Any] = []
+        opened.route("**/trends/tags", lambda route: held.append(route))
+        opened.goto(f"{address}?tags=TIC1.PV&last=all&tick=9")
+        opened.wait_for_function("() => true")
+        opened.evaluate("() => document.dispatchEvent(new CustomEvent('jayul:tick', { detail: '20' }))")
+        opened.keyboard.press("Home")
+        opened.click("[data-do=reset]")
+        opened.wait_for_timeout(100)
+        with opened.expect_request("**/trends/data?*") as asking:
+            held[0].continue_()
+        assert parse_qs(urlsplit(asking.value.url).query)["tick"] == ["20"], "the newest tick is asked for"
+        drawn(opened)
+        assert said == []
+
+
+def test_trends_open_while_a_replay_plays(address: str) -> None:
+    with browser() as (opened, said):
+        opened.goto(f"{address}?tags=TIC1.PV&last=all&tick=9&speed=3600")
+        drawn(opened, 2)
+        assert said == []
+
+
+WRITTEN = """
+window.written = [];
+const write = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) { window.written.push(text); return write.call(this, text, ...rest); };
+"""
+
+
+def test_a_move_of_several_tags_has_one_label_that_names_the_first(address: str) -> None:
+    def several(route: Any) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        first = next(mark for mark in found["marks"] if mark["kind"] == "move")
+        others = [first | {"tag": tag, "short": f"{tag} → 1"} for tag in ("B.SP", "C.SP")]
+        found["marks"] = [first, *others]
+        route.fulfill(response=answer, json=found)
+
+    with browser() as (opened, said):
+        opened.add_init_script(WRITTEN)
+        opened.goto(f"{address}?tags=TIC1.PV&last=all")
+        drawn(opened)
+        assert any(str(text).startswith("TIC1.SP → ") for text in opened.evaluate("() => window.written"))
+        opened.route("**/trends/data?*", several)
+        opened.reload()
+        drawn(opened)
+        labels = [text for text in opened.evaluate("() => window.written") if "→" in str(text)]
+        assert len(set(labels)) == 1
+        assert labels[0].startswith("TIC1.SP → ")
+        assert labels[0].endswith(" and 2 more")
+        assert said == []
+
+
+APART = """() => {
+  const boxes = [...document.querySelectorAll('#legend tr')].map((row) => [...row.cells].slice(1).map((cell) => {
+    const range = document.createRange(); range.selectNodeContents(cell); return range.getBoundingClientRect();
+  }));
+  return boxes.every((row) => row.every((box, i) => !i || box.left >= row[i - 1].right));
+}"""
+
+
+@pytest.mark.parametrize("language", ["en-US", "ko-KR"])
+@pytest.mark.parametrize("size", [(1366, 768), (2560, 1440)])
+def test_numbers_of_the_legend_stand_apart_and_whole(address: str, language: str, size: tuple[int, int]) -> None:
+    with browser(*size, locale=language) as (opened, said):
+        opened.goto(f"{address}?tags=TIC1.PV&tags=JI1.PV&from=2026-01-01T00:00:00Z&to=2026-01-01T02:00:00Z")
+        drawn(opened)
+        opened.wait_for_selector("#legend .value .greatest")
+        assert opened.evaluate(APART)
+        for text in ("-0.00012345", "-1.234e+10", "9,999,999"):
+            opened.evaluate(
+                """text => { for (const of of document.querySelectorAll('#legend .least, #legend .greatest, #legend .end'))
+                    of.textContent = of.className === 'least' ? `${text} –` : text; }""",
+                text[:10],
+            )
+            assert opened.evaluate(APART), text
+            lines = "() => [...document.querySelectorAll('#legend .least, #legend .greatest')].map((of) => of.clientHeight)"
+            assert max(opened.evaluate(lines)) < 40, "a number stands on one line"
+        assert said == []
+
+
+def test_an_outage_grows_while_the_run_ticks_and_ends_with_the_next_sample(tmp_path: Path, accounts: Any) -> None:
+    line = Line(tmp_path, accounts)
+    line.on(3)
+    at = read(line.out)[-1][0].decision.at
+
+    def put(at: int) -> None:
+        history = History(line.out / "history", ["GONE"])
+        history.append(Batch.of([0], [at], [5.0], [0], [0]), known_at=at)
+        history.close()
+
+    put(at)
+    with serving(line.root) as url, browser() as (opened, said), ThreadPoolExecutor(1) as other:
+        opened.goto(f"{url}/r/line/trends?tags=GONE&tags=TIC1.SP&last=all")
+        drawn(opened)
+        for _ in range(2):
+            newest = other.submit(line.on, 5).result()[-1].at
+            opened.wait_for_function(f"() => window.jayulTrends.newest() >= {newest}")
+            opened.wait_for_function(f"() => window.jayulTrends.gaps('GONE').some(([a, b]) => a === {at} && b >= {newest})")
+            assert len(opened.evaluate("() => window.jayulTrends.gaps('GONE')")) <= 2  # and one before its first
+        assert opened.evaluate("() => window.jayulTrends.gaps('TIC1.SP')") == []
+        put(newest)
+        opened.wait_for_function("() => window.jayulTrends.samples('GONE').length === 2")
+        assert opened.evaluate("() => window.jayulTrends.gaps('GONE').at(-1)") == [at, newest]
+        assert said == []
+
+
+def test_an_outage_of_the_whole_history_is_seen_while_the_run_ticks(tmp_path: Path, accounts: Any) -> None:
+    line = Line(tmp_path, accounts)
+    line.on(3)
+    seen = tmp_path / "seen" / "line"  # its journal goes on, its history does not
+    shutil.copytree(line.out, seen, ignore=shutil.ignore_patterns("journal"))
+    (seen / "journal").symlink_to(line.out / "journal")
+    last = Reader(seen / "history").samples(["TIC1.PV"])["source_at"].cast("int64").to_pylist()[-1]
+    with serving(seen.parent) as url, browser() as (opened, said), ThreadPoolExecutor(1) as other:
+        opened.goto(f"{url}/r/line/trends?tags=TIC1.PV&last=all")
+        drawn(opened)
+        newest = other.submit(line.on, 30).result()[-1].at
+        opened.wait_for_function(f"() => JSON.stringify(window.jayulTrends.gaps('TIC1.PV').at(-1)) === '[{last},{newest}]'")
         assert said == []
 
 

@@ -85,6 +85,20 @@ def draw(
     return curves
 
 
+def open_ends(tag: Tag, curve: Curve, low: int, high: int) -> Curve:
+    """Return a curve with the gaps at both ends: nothing from `low` (ns) to its first sample, from its last one to `high`.
+
+    Between `low` and `high` the run ticked. A tag that holds its value has none.
+    """
+    longer = tag.stale_after * SECOND
+    if curve.holds or high <= low:
+        return curve
+    first, last = (curve.at[0], curve.at[-1] + curve.step) if curve.at else (high, high)
+    before = [(low, min(first, high))] if min(first, high) - low > longer else []
+    after = [(last, high)] if high - last > longer else []
+    return msgspec.structs.replace(curve, gaps=[*before, *curve.gaps, *after])
+
+
 def _begins_after(curve: Curve, low: int) -> bool:
     """Say whether a curve says nothing of the left edge."""
     return not curve.at or curve.at[0] > low

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from jayul.core.types import Decision, Outcome, Receipt, TagTable
+from jayul.core.types import Decision, Level, Outcome, Receipt, TagTable
 from jayul.decide.switchback import Schedule
 from jayul.project.timeline import Timeline
 from jayul.record.files import OsFiles
@@ -21,14 +22,17 @@ from jayul.record.follow import Follow
 MarkKind = Literal["alarm", "move", "level", "block", "person"]
 ALARM = ".alarm"  # what findings of models end in
 NOT_GOOD = 0x4000_0000
+FOR_EVER = 2**63 - 1  # ns
 WORST = ("settled", "pending", "unknown", "missed", "overridden", "rejected")
+REFUSED = ("missed", "rejected")  # receipts of what did not reach the plant
 
 
 class Mark(msgspec.Struct, frozen=True):
     """One thing that happened between two times (ns UTC; equal: at an instant; `open`: it goes on).
 
-    `what`: of a level its reason, of a block its arm, of a person's act its kind, of a move its worst receipt. `before` and
-    `after`: levels, or the first and last applied values. `who`: policy or person.
+    `what`: of a level its reason; of a block off, on (the policy drove) or planned (on by plan, but it did not); of a person's
+    act its kind; of a move its worst receipt. `before` and `after`: levels, or the first and last applied values. `who`: policy
+    or person.
     """
 
     kind: MarkKind
@@ -57,6 +61,8 @@ class Marks:
         self._rings: dict[int, int] = {}  # alarm (position) -> place in `_found`
         self._moves: dict[str, tuple[int, int]] = {}  # tag -> place in `_found`, last tick
         self._waiting: Decision | None = None
+        self._plans = {seat.name: seat.plan for seat in self._seats if isinstance(seat.plan, Schedule)}
+        self._driven: dict[str, list[tuple[int, int]]] = {name: [] for name in self._plans}  # from its first write on (ns)
 
     def refresh(self) -> None:
         """Read on to the end of the journal."""
@@ -82,16 +88,33 @@ class Marks:
         for change in decision.changes:
             before, after = change.before.name.lower(), change.after.name.lower()
             self._add(Mark("level", decision.at, decision.at, change.reason, "", change.policy, before, after))
+        self._handed_back(decision)
         for heard in decision.events:
             event = heard.event
             if event.kind != "evidence" and not heard.refused:
                 tag = str(event.body.get("tag", ""))
                 self._add(Mark("person", decision.at, decision.at, event.kind, tag, event.by))
 
+    def _handed_back(self, decision: Decision) -> None:
+        """End what a policy drives where its level or its plan no longer lets it."""
+        for name, spans in self._driven.items():
+            if spans and spans[-1][1] == FOR_EVER and not self._may_drive(name, decision):
+                spans[-1] = spans[-1][0], decision.at
+
+    def _may_drive(self, name: str, decision: Decision) -> bool:
+        level = dict(zip(self._policies, decision.levels, strict=False)).get(name, Level.RECORD)
+        return level >= Level.CONFIRM and self._plans[name].at(decision.at)[0] == "on"
+
     def _done(self, decision: Decision, outcome: Outcome) -> None:
         by = {decision.verdicts[i].proposal.tag: decision.verdicts[i].proposal.by for i in decision.writes}
         for receipt in outcome.receipts:
-            self._moved(decision, receipt, by.get(receipt.tag, ""))
+            name = by.get(receipt.tag, "")
+            self._moved(decision, receipt, name)
+            spans = self._driven.get(name)
+            if spans is None or receipt.state in REFUSED or (spans and spans[-1][1] == FOR_EVER):
+                continue
+            if self._may_drive(name, decision):
+                spans.append((decision.at, FOR_EVER))
 
     def _moved(self, decision: Decision, receipt: Receipt, by: str) -> None:
         """Writes of one tag in tick after tick are one move."""
@@ -113,13 +136,33 @@ class Marks:
         """Return what touches low <= time <= high (ns), in order of time."""
         with self._lock:
             now = self._at[-1] if self._at else 0
-            blocks = [
-                Mark("block", start, min(end, now), arm, who=seat.name, count=i + 1, open=end > now)
-                for seat in self._seats if isinstance(seat.plan, Schedule)
-                for i, (start, end, arm) in enumerate(_blocks(seat.plan)) if start <= now
-            ]  # fmt: skip
+            blocks = [mark for name, plan in self._plans.items() for mark in self._blocks(name, plan, now)]
             found = [mark for mark in (*self._found, *blocks) if mark.at <= high and mark.until >= low]
         return sorted(found, key=lambda mark: mark.at)
+
+    def _blocks(self, name: str, plan: Schedule, now: int) -> Iterator[Mark]:
+        """Yield the blocks of a policy so far; one that is on by plan in parts: where the policy drove, and where it did not."""
+        for i, (start, end, arm) in enumerate(_blocks(plan)):
+            if start > now:
+                return
+            parts = [(start, end, arm)] if arm == "off" else self._parts(name, start, end)
+            for a, b, what in parts:
+                if a <= now:
+                    yield Mark("block", a, min(b, now), what, who=name, count=i + 1, open=b > now)
+
+    def _parts(self, name: str, start: int, end: int) -> list[tuple[int, int, str]]:
+        """Cut a block that is on by plan; what lies between two ticks is no part of its own."""
+        parts, done = list[tuple[int, int, str]](), start
+        for a, b in self._driven[name]:
+            if a >= end or b <= start:
+                continue
+            a, b = max(a, start), min(b, end)
+            if bisect_left(self._at, a) > bisect_left(self._at, done):
+                parts.append((done, a, "planned"))
+                done = a
+            parts.append((done, b, "on"))
+            done = b
+        return parts if done >= end else [*parts, (done, end, "planned")]
 
     def silences(self, longer: int) -> list[tuple[int, int]]:
         """Return the stretches (ns) longer than this in which the run did not tick."""

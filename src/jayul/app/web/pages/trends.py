@@ -22,7 +22,7 @@ from jayul.app.web.export import WRITERS, Sent
 from jayul.app.web.security import Forbidden
 from jayul.core.clock import monotonic
 from jayul.core.types import SECOND, Tag
-from jayul.project.curves import DAY, Curve, draw, extent, holds
+from jayul.project.curves import DAY, Curve, draw, extent, holds, open_ends
 from jayul.project.marks import Mark, Marks
 from jayul.project.problem import N_
 from jayul.project.run import read_summary
@@ -45,7 +45,8 @@ TEXTS = {
     "lost": N_("The data could not be loaded: {why}"), "empty": N_("Nothing was recorded in this range."),
     "remove": N_("Remove {tag}"), "found": N_("{n} of {of} tags"), "unit": N_("without unit"), "goes": N_("goes on"),
     "more": N_("{n} earlier marks are not listed; zoom in."), "columns": N_("one column: {span}"),
-    "samples": N_("every sample"), "limit": N_("limit"), "h": N_("{n} h"), "min": N_("{n} min"), "s": N_("{n} s"),
+    "samples": N_("every sample"), "limit": N_("limit"), "others": N_("{first} and {n} more"),
+    "h": N_("{n} h"), "min": N_("{n} min"), "s": N_("{n} s"),
 }  # fmt: skip
 KINDS = {
     "alarm": N_("alarm"), "move": N_("move"), "level": N_("level"), "block": N_("block"), "person": N_("person"),
@@ -86,6 +87,12 @@ class Live:
         if since is None and len(made) < KEPT:  # what somebody asks for alone is not kept
             made[key] = found
         return found
+
+    def ticked(self, told: int, cursor: Cursor) -> bytes:
+        """Return the event of a run that ticks without a new sample: what happened since a time (ns)."""
+        newest = self.marks.newest()
+        marks = [said(mark) for mark in self.marks.between(told, newest)]
+        return _event("trend", msgspec.json.encode({"newest": newest, "tags": {}, "marks": marks}).decode(), cursor)
 
 
 def _event(name: str, data: str, cursor: Cursor) -> bytes:
@@ -191,12 +198,13 @@ def said(mark: Mark) -> dict[str, Any]:
         short, reason = _(show.LEVELS[str(after)]), _(show.REASONS.get(mark.what, mark.what))
         text = f"{mark.who}: {_(show.LEVELS[str(before)])} → {short} ({reason})"
     elif mark.kind == "block":
-        short = _("on") if mark.what == "on" else _("off")
+        short = _(ARMS[mark.what])
         text = _("{policy}: block {n}, {arm}").format(policy=mark.who, n=mark.count, arm=short)
     elif mark.kind == "move":
-        short = f"→ {view.number(after if isinstance(after, float) else None)}"
+        to = view.number(after if isinstance(after, float) else None)
+        short = f"{mark.tag} → {to}"
         text = _("{policy}: {tag} → {to} in {n} writes, {state}").format(
-            policy=mark.who, tag=mark.tag, to=short[2:], n=mark.count, state=_(STATES.get(mark.what, mark.what))
+            policy=mark.who, tag=mark.tag, to=to, n=mark.count, state=_(STATES.get(mark.what, mark.what))
         )
     elif mark.kind == "person":
         short = _(ACTS.get(mark.what, mark.what))
@@ -209,6 +217,7 @@ def said(mark: Mark) -> dict[str, Any]:
     }  # fmt: skip
 
 
+ARMS = {"on": N_("on"), "off": N_("off"), "planned": N_("planned, not driven")}
 STATES = {
     "settled": N_("settled"), "pending": N_("pending"), "overridden": N_("overridden"), "rejected": N_("rejected"),
     "missed": N_("missed"), "unknown": N_("unknown"),
@@ -240,10 +249,14 @@ def gather(screen: Screen, asks: Asked, width: int) -> bytes:
         silences, end = live.marks.silences(SECOND), min(high, asks.until)
         columns = max(width * (end - low) // max(high - low, 1), 16)
         drawn = draw(live.reader, asks.tags, low, end, columns, silences, asks.known_at) if names and end > low else []
-    curves = [_before(curve, asks.until) for curve in drawn]
+    newest = min(live.marks.newest(), asks.until)
+    begin = max(low, screen.timeline.span()[0])
+    curves = [
+        open_ends(tag, _before(curve, asks.until), begin, min(end, newest))
+        for tag, curve in zip(asks.tags, drawn, strict=bool(drawn))
+    ]
     marks = [_till(mark, asks.until) for mark in live.marks.between(low, end)]
     listed = [said(mark) for mark in marks[-MOST_MARKS:]]
-    newest = min(live.marks.newest(), asks.until)
     return msgspec.json.encode(Shown(low, high, known, newest, curves, listed, len(marks) - len(listed)))
 
 
@@ -306,7 +319,7 @@ async def follow(request: Request, screen: Screen) -> Response:
         return JSONResponse({"error": _("'since' is a time in milliseconds, or the id of an event")}, 400)
 
     async def body() -> AsyncIterator[bytes]:
-        cursor, quiet = since, 0.0
+        cursor, quiet, told, told_at = since, 0.0, live.marks.newest(), monotonic()
         yield b"retry: 1000\n\n"
         async for _changed in screen.changes(BEAT):
             if await request.is_disconnected() or not stream.may_go_on(request):
@@ -319,6 +332,11 @@ async def follow(request: Request, screen: Screen) -> Response:
             for part, at in news or ():
                 yield live.event(part, names, at)
                 cursor = live.tail.after(part)
+            newest = live.marks.newest()
+            if not news and newest > told and monotonic() - told_at >= 2 * BEAT:  # the run ticks, but nothing is recorded
+                yield live.ticked(told, cursor)
+            if news or monotonic() - told_at >= 2 * BEAT:
+                told, told_at = newest, monotonic()
             quiet = 0.0 if news else quiet + BEAT
             if quiet >= 10:
                 yield stream.BEAT

@@ -120,7 +120,7 @@ const TrendsDraw = (() => {
     }
   }
 
-  // Behind the curves: blocks in which the policy is on, alarms; lines where a level changed.
+  // Behind the curves: blocks in which the policy is on (not: only planned), alarms; lines where a level changed.
   function behind(u, marks) {
     const ratio = devicePixelRatio, { left, top, width, height } = u.bbox, ctx = u.ctx;
     ctx.save();
@@ -187,8 +187,16 @@ const TrendsDraw = (() => {
     return { u, series, refresh: () => u.setData(data()) };
   }
 
+  function stripes(ctx, x, y, w, h) {
+    ctx.save();
+    ctx.beginPath(); ctx.rect(x, y, w, h); ctx.clip();
+    ctx.strokeStyle = css("--fill"); ctx.lineWidth = 1; ctx.beginPath();
+    for (let i = x - h; i < x + w; i += 8) { ctx.moveTo(i, y + h); ctx.lineTo(i + h, y); }
+    ctx.stroke(); ctx.restore();
+  }
+
   // The strip above the panes: a row for each kind of mark, labels where there is room.
-  function strip(canvas, marks, range, width, names) {
+  function strip(canvas, marks, range, width, names, others) {
     const kinds = ["block", "level", "alarm", "move", "person"].filter((kind) => marks.some((m) => m.kind === kind));
     canvas.hidden = !kinds.length;
     if (!kinds.length) return;
@@ -197,17 +205,22 @@ const TrendsDraw = (() => {
     const ctx = canvas.getContext("2d"), plot = width - GUTTER - RIGHT;
     ctx.scale(ratio, ratio); ctx.font = "12px system-ui, 'Noto Sans KR', sans-serif"; ctx.textBaseline = "middle";
     const place = (ns) => GUTTER + (ns / 1e6 - range[0]) / (range[1] - range[0]) * plot;
+    const together = (a, b) => a.kind === "move" && b.kind === "move" && a.at === b.at && a.who === b.who; // one move of several tags
     kinds.forEach((kind, row) => {
       const y = row * tall + tall / 2, mine = marks.filter((m) => m.kind === kind);
       ctx.fillStyle = css("--dim"); ctx.textAlign = "right"; ctx.fillText(names[kind], GUTTER - 8, y, GUTTER - 10);
       ctx.strokeStyle = css("--line"); ctx.beginPath(); ctx.moveTo(GUTTER, y + tall / 2 - 0.5); ctx.lineTo(width - RIGHT, y + tall / 2 - 0.5); ctx.stroke();
       ctx.save(); ctx.beginPath(); ctx.rect(GUTTER, row * tall, plot, tall); ctx.clip(); ctx.textAlign = "left";
       mine.forEach((mark, i) => {
-        const a = Math.max(place(mark.at), GUTTER), b = Math.min(Math.max(place(mark.until), a + 2), width - RIGHT);
-        const next = i + 1 < mine.length ? place(mine[i + 1].at) : width - RIGHT;
+        const a = Math.max(place(mark.at), GUTTER), end = Math.max(...mine.filter((m) => m === mark || together(m, mark)).map((m) => m.until));
+        const b = Math.min(Math.max(place(end), a + 2), width - RIGHT);
+        if (i && together(mine[i - 1], mark)) return; // has its label
+        const more = mine.filter((m) => m !== mark && together(m, mark)).length, following = mine.slice(i + 1 + more)[0];
+        const next = following ? place(following.at) : width - RIGHT;
         let text = a + 12, room = next - a - 16;
         if (kind === "block") {
           ctx.fillStyle = css(mark.what === "on" ? "--dim" : "--ground"); ctx.fillRect(a, y - 7, b - a - 1, 14);
+          if (mark.what === "planned") stripes(ctx, a, y - 7, b - a - 1, 14);
           ctx.strokeStyle = css("--fill"); ctx.strokeRect(a + 0.5, y - 7.5, b - a - 1, 14);
           ctx.fillStyle = mark.what === "on" ? css("--sheet") : css("--ink"); text = a + 5; room = b - a - 8;
         } else if (kind === "alarm") {
@@ -223,7 +236,12 @@ const TrendsDraw = (() => {
           ctx.fillStyle = css("--mark"); ctx.beginPath(); ctx.arc(a, y, 4, 0, 7); ctx.fill();
         }
         if (kind !== "block") ctx.fillStyle = css("--ink");
-        if (mark.short && ctx.measureText(mark.short).width <= room) ctx.fillText(mark.short, text, y + 1);
+        const words = more ? others(mark.short, more) : mark.short;
+        const label = words && ctx.measureText(words).width <= room ? words : "";
+        if (label && kind === "block" && mark.what === "planned") {
+          ctx.fillStyle = css("--ground"); ctx.fillRect(text - 2, y - 6, ctx.measureText(label).width + 4, 12); ctx.fillStyle = css("--ink");
+        }
+        if (label) ctx.fillText(label, text, y + 1);
       });
       ctx.restore();
     });

@@ -41,6 +41,7 @@
     return query.toString();
   }
   function go(change, { push = true, wait = 0 } = {}) {
+    if (!state) return; // not begun
     state = { ...state, ...change };
     const speed = new URLSearchParams(location.search).get("speed"), address = `?${question(speed ? { speed } : {})}`; // panes that are zoomed together all say so: one step in the history of the browser
     if (push && address !== location.search) history.pushState(null, "", address);
@@ -64,7 +65,7 @@
     zoomed(middle - span * factor * at, middle + span * factor * (1 - at), 150);
   };
   const pan = (share) => shown && zoomed(shown.low + (shown.high - shown.low) * share, shown.high + (shown.high - shown.low) * share, 150);
-  const reset = () => go({ last: home.last, from: home.from, to: home.to });
+  const reset = () => home && go({ last: home.last, from: home.from, to: home.to });
 
   // ---- data
   async function asked(url, how = {}) { // of a run that the server still reads, again and again
@@ -150,7 +151,7 @@
   function happenings() {
     const names = {};
     for (const mark of shown.marks) names[mark.kind] = mark.word;
-    TrendsDraw.strip($("strip"), shown.marks, [shown.low, shown.high], $("charts").clientWidth, names);
+    TrendsDraw.strip($("strip"), shown.marks, [shown.low, shown.high], $("charts").clientWidth, names, (first, n) => fill(texts.others, { first, n }));
   }
   function said() {
     $("shown").textContent = `${format.format(shown.low)} – ${format.format(shown.high)}`;
@@ -197,17 +198,30 @@
       if (curve) at.forEach((x, i) => add(curve, x, status[i] >= 0x40000000 ? null : value[i]));
     }
     shown.newest = Math.max(shown.newest, news.newest);
+    for (const curve of shown.curves.values()) silent(curve, shown.newest);
     shown.high = Math.max(shown.high, shown.newest / 1e6);
     if (state.last !== "all") shown.low = shown.high - span;
     const key = (m) => `${m.kind} ${m.at} ${m.tag} ${m.who}`, there = new Map(shown.marks.map((m) => [key(m), m]));
     for (const mark of news.marks) there.set(key(mark), mark);
     for (const mark of there.values()) if (mark.open) mark.until = Math.max(mark.until, Math.min(shown.newest, mark.end ?? shown.newest));
     shown.marks = [...there.values()].sort((a, b) => a.at - b.at);
+    const block = new Map(); // a part of a block ends where the next begins
+    for (const mark of shown.marks.filter((m) => m.kind === "block")) {
+      const before = block.get(mark.who);
+      if (before?.open) Object.assign(before, { until: mark.at, open: false });
+      block.set(mark.who, mark);
+    }
     redraw();
     cursor(panes[0]?.u);
     if (news.marks.length) listed();
     grown += 1;
     if (grown >= 120) load(); // columns anew, before there are many more points than pixels
+  }
+  function silent(curve, newest) { // nothing since its last sample, while the run ticks
+    if (curve.holds) return;
+    const n = curve.at.length, end = n ? curve.at[n - 1] + curve.step : -Infinity, open = curve.gaps.at(-1);
+    if (open && open[0] >= end) open[1] = Math.max(open[1], newest);
+    else if (n && newest - end > (tags.get(curve.tag)?.stale_after ?? 60) * 1e9) curve.gaps.push([end, newest]);
   }
   function add(curve, at, value) {
     const n = curve.at.length, last = n ? curve.at[n - 1] : -Infinity, stale = (tags.get(curve.tag)?.stale_after ?? 60) * 1e9;
@@ -221,7 +235,12 @@
       curve.max[i] = curve.max[i] === null ? value : Math.max(curve.max[i], value);
       return;
     }
-    if (!curve.holds && n && at - end > stale) curve.gaps.push([end, at]);
+    if (!curve.holds) {
+      const open = curve.gaps.at(-1);
+      if (open && !n) open[1] = at;
+      else if (open && open[0] >= end) curve.gaps.pop(); // it grew until now
+      if (n && at - end > stale) curve.gaps.push([end, at]);
+    }
     if (curve.step) {
       curve.at.push(Math.floor(at / curve.step) * curve.step); curve.min.push(value); curve.max.push(value);
     } else { curve.at.push(at); curve.value.push(value); }
@@ -246,7 +265,7 @@
       cells[1].scope = "row";
       for (const part of name.split(/(?<=[_./])/)) cells[1].append(part, document.createElement("wbr"));
       if (tag.description) { const small = document.createElement("small"); small.textContent = tag.description; cells[1].append(small); }
-      cells[2].className = "num value"; cells[3].className = cells[4].className = "num";
+      cells[2].className = "num value"; cells[3].className = cells[4].className = "num end";
       const button = document.createElement("button");
       button.type = "button"; button.textContent = "×"; button.setAttribute("aria-label", fill(texts.remove, { tag: name }));
       button.addEventListener("click", () => { choose(name, false); $("picker").querySelector("summary").focus(); });
@@ -280,16 +299,18 @@
     value.replaceChildren();
     if (stale || within(curve.gaps)) value.append(flag(texts.gap));
     else if ((curve.step ? curve.min : curve.value)[i] === null) value.append(flag(texts.bad));
-    else if (!curve.step) value.append(tag?.states?.[curve.value[i]] ?? number(curve.value[i]), of);
-    else value.append(curve.min[i] === curve.max[i] ? number(curve.min[i]) : `${number(curve.min[i])} – ${number(curve.max[i])}`, of);
+    else if (!curve.step) value.append(tag?.states?.[curve.value[i]] ? word(tag.states[curve.value[i]], "word") : number(curve.value[i]), of);
+    else if (curve.min[i] === curve.max[i]) value.append(number(curve.min[i]), of);
+    else value.append(word(`${number(curve.min[i])} –`, "least"), " ", word(number(curve.max[i]), "greatest"), of); // two lines
     const seen = (column) => column.filter((x, k) => x !== null && curve.at[k] >= shown.low * 1e6 - curve.step && curve.at[k] <= shown.high * 1e6);
     const low = seen(curve.step ? curve.min : curve.value), high = seen(curve.step ? curve.max : curve.value);
     least.textContent = number(low.reduce((a, b) => Math.min(a, b), Infinity));
     greatest.textContent = number(high.reduce((a, b) => Math.max(a, b), -Infinity));
   }
-  function flag(text) {
+  const flag = (text) => word(text, "flag word");
+  function word(text, of) {
     const span = document.createElement("span");
-    span.className = "flag"; span.textContent = text;
+    span.className = of; span.textContent = text;
     return span;
   }
   function listed() {
@@ -333,7 +354,7 @@
   const acts = { earlier: () => pan(-0.25), later: () => pan(0.25), in: () => by(0.5), out: () => by(2), reset };
   for (const button of root.querySelectorAll("[data-do]")) button.addEventListener("click", () => acts[button.dataset.do]());
   for (const button of root.querySelectorAll("[data-last]")) {
-    button.addEventListener("click", () => { home = { last: button.dataset.last, from: 0, to: 0 }; go({ last: button.dataset.last }); });
+    button.addEventListener("click", () => { if (state) home = { last: button.dataset.last, from: 0, to: 0 }; go({ last: button.dataset.last }); });
   }
   const step = (share) => {
     const u = panes[0]?.u;
@@ -356,14 +377,14 @@
     const box = event.target.closest(".u-over").getBoundingClientRect();
     by(event.deltaY < 0 ? 0.8 : 1.25, Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1));
   }, { passive: false });
-  document.addEventListener("jayul:tick", (event) => { tick = event.detail; load(); });
-  addEventListener("popstate", () => { state = parse(); buttons(); load(); if ($("picker").open) choices(); });
+  document.addEventListener("jayul:tick", (event) => { tick = event.detail; if (state) load(); }); // before that the first loading takes it
+  addEventListener("popstate", () => { if (!state) return; state = parse(); buttons(); load(); if ($("picker").open) choices(); });
   let sizing = 0;
   new ResizeObserver(() => { clearTimeout(sizing); sizing = setTimeout(() => { if (shown && panes.key !== layout()) { build(); load(); } }, 150); }).observe($("charts"));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (shown) { build(); legend(); } });
   addEventListener("pagehide", () => source?.close());
 
-  window.jayulTrends = { samples: (name) => shown.curves.get(name).at.map((at, i) => [at, shown.curves.get(name).value[i]]) };
+  window.jayulTrends = { samples: (name) => shown.curves.get(name).at.map((at, i) => [at, shown.curves.get(name).value[i]]), gaps: (name) => shown.curves.get(name).gaps, newest: () => shown.newest };
   (async () => {
     try {
       for (const tag of await asked(`${base}/tags`)) tags.set(tag.name, tag);
