@@ -170,7 +170,7 @@ def test_an_operator_cannot_end_the_order_of_another(line: Plant) -> None:
     body = {"tag": TAG, "clear": True, "of": "Kim"}
     forge(line.out, signed(Event("limit", "Lee", 2**62, body, new_id()), Signer.open("person-Lee")))
     assert [h.refused for d in line.on(1) for h in d.events] == ["not-authorised"]
-    assert [e["why"] for e in line.say("audit", line.out, "--who", "Lee")] == ["not-authorised"]
+    assert [e["refused"] for e in line.say("audit", line.out, "--who", "Lee")] == ["not-authorised"]
     assert len(line.say("ladder", line.out)["orders"]) == 1
 
 

@@ -19,8 +19,10 @@ from test_alarms import fold_of
 from ui_kit import axe
 
 from jayul.app.web.pages import heat
+from jayul.app.web.pages.evidence import figure
 from jayul.app.web.pages.papers import packed, policy_of
 from jayul.core.guard import HOUR
+from jayul.core.types import Event
 from jayul.project.audit import Filter, audit
 from jayul.project.claims import verify
 from jayul.record.batch import Batch, Count
@@ -73,11 +75,32 @@ def test_the_ledgers_counts_are_drawn_as_they_are(line: Line) -> None:
     assert "link 20, bad 10" in text
     assert EVIL not in text
     assert "nothing was expected" in text
+    assert "The contract expects nothing" not in text
     for end in ("-1", "x", "9" * 40, "²"):
         line.page(f"evidence?source=ledger&end={quote(end)}")
     text = line.page("evidence/tag/TIC1.PV?source=ledger")
     assert re.search(r"75\.00 %.*unknown", text, re.DOTALL)
     assert EVIL not in line.page(f"evidence/tag/{quote(EVIL, safe='')}?source=ledger")
+
+
+def test_where_nothing_was_expected_of_any_tag_it_says_why(line: Line) -> None:
+    line.on(3)
+    shutil.rmtree(line.out / "history")
+    hour = read(line.out)[0][1].at // HOUR * HOUR
+    history = History(line.out / "history", ["TIC1.PV"])
+    history.append(
+        Batch.of([0], [hour], [1.0], [0], [hour]), known_at=hour, cursor=2, counts=[Count(0, hour, "received", 1201)]
+    )
+    history.close()
+    assert "The contract expects nothing of these tags: see [contract] in the manifest." in line.page("evidence?source=ledger")
+    assert "1,201" in line.page("evidence/tag/TIC1.PV?source=ledger")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1201.0, "1,201"), (0.0125, "0.012500"), (float("nan"), "–"), (3.0, "3"), (1e300, "1.00000e+300")]
+)
+def test_a_figure_of_a_model_card(value: float, text: str) -> None:
+    assert figure(value) == text
 
 
 def test_without_any_count_coverage_is_unknown(line: Line) -> None:
@@ -146,6 +169,22 @@ def test_the_audit_page_and_its_csv_are_the_audit(line: Line) -> None:
         assert [int(row["tick"]) for row in rows] == [e.tick for e in found if e.kind == "signature"]
         assert here.get("/r/line/head.txt").text.strip() == fold_of(line.out).timeline.head
         assert here.get("/r/line/audit.csv?since=x&until=²&tick=3").status_code == 200
+
+
+def test_an_act_that_does_not_count_keeps_the_reason_of_its_person(line: Line) -> None:
+    line.climb()
+    for name in ("lee", "kim"):
+        line.put(Event("demotion", name, 0, {"policy": "nothing", "reason": f"{name} wants it"}, name))
+    line.on(1)
+    text = line.page("audit?kind=demotion")
+    for name in ("lee", "kim"):
+        assert f'<td>{name} wants it<br><span class="flag">does not count: no such policy</span></td>' in text
+    with line.web() as here:
+        rows = list(csv.DictReader(io.StringIO(here.get("/r/line/audit.csv?kind=demotion").content.decode("utf-8-sig"))))
+    assert sorted((row["who"], row["why"], row["refused"]) for row in rows) == [
+        ("kim", "kim wants it", "unknown-policy"),
+        ("lee", "lee wants it", "unknown-policy"),
+    ]
 
 
 def test_a_claim_is_verified_when_it_is_looked_at(shown: Line) -> None:
@@ -227,6 +266,19 @@ def test_in_a_browser_any_number_is_three_clicks_away(proven: Path, accounts: An
         page.emulate_media(media="screen")
         page.goto(f"{url}/r/line/audit")
         assert axe(page) == []
+
+
+def test_in_print_nothing_of_the_evidence_is_wider_than_the_sheet(proven: Path, accounts: Any) -> None:
+    with served(proven, accounts=accounts) as url, browser(url) as page:
+        page.set_viewport_size({"width": 680, "height": 960})  # A4 less its margins
+        page.goto(f"{url}/r/line/evidence")
+        page.emulate_media(media="print")
+        wide = (
+            "[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > 681).map(e => e.outerHTML)"
+        )
+        assert page.evaluate(wide) == []
+        page.goto(f"{url}/r/line/report")
+        assert page.evaluate("getComputedStyle(document.querySelector('.key span')).printColorAdjust") == "exact"
 
 
 def test_in_a_browser_the_report_keeps_its_looks(proven: Path, accounts: Any) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
-from records_kit import EVIL, GOLDEN, NAMES, Line, browser, live, read, served
+import ui_kit
+from records_kit import EVIL, GOLDEN, NAMES, Line, live, read, served
 from test_alarms import fold_of
 from ui_kit import axe
 
+from jayul.app import show
+from jayul.app.web.pages.moves import lasted
 from jayul.project.audit import Filter, audit
-from jayul.project.moves import answer_of, each
+from jayul.project.moves import Move, answer_of, each
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,18 +85,59 @@ def test_orders_from_the_page_narrow_lock_and_end(line: Line) -> None:
     assert line.on(2)[-1].verdicts[0].rule == ""
     line.act("lee", "act/demote", policy="preheat", reason="off")
     line.on(1)
-    assert "<strong>off</strong>" in line.page("moves")
+    text = line.page("moves")
+    assert "<strong>record</strong>" in text
+    assert "<strong>off</strong>" not in text
 
 
-def test_an_order_that_cannot_be_understood_is_refused_in_one_line(line: Line) -> None:
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ({"order": "limits"}, "Give a low limit, a high limit, or both."),
+        ({"order": "limits", "low": "much"}, "is no number"),
+        ({"order": "limits", "low": "nan"}, "is no number"),
+        ({"order": "limits", "high": "1e999"}, "is no number"),
+        ({"order": "limits", "low": 58, "high": 50}, "The low limit is not below the high one."),
+        ({"order": "limits", "low": -1000}, "The range of TIC1.SP is "),
+        ({"order": "limits", "high": 1e6}, "The range of TIC1.SP is "),
+        ({"order": "nothing"}, "Say what is ordered"),
+        ({"order": "lock", "tag": "TIC1.PV"}, "is nothing that is written here"),
+        ({"order": "lock", "tag": EVIL}, "is nothing that is written here"),
+        ({"order": "clear"}, "No order of lee on TIC1.SP is in force"),
+        ({"order": "clear", "of": "nobody"}, "No order of nobody on TIC1.SP is in force"),
+    ],
+)
+def test_an_order_that_cannot_be_taken_is_refused_in_the_words_of_the_page(line: Line, form: dict[str, Any], text: str) -> None:
     line.on(3)
-    for form in ({"order": "limits"}, {"order": "limits", "low": "much"}, {"order": "limits", "low": 60, "high": 50},
-                 {"order": "nothing"}, {"order": "lock", "tag": "TIC1.PV"}, {"order": "lock", "tag": EVIL},
-                 {"order": "limits", "low": "nan"}, {"order": "clear", "of": "nobody"}):  # fmt: skip
-        said = line.act("lee", "moves/order", 409, **{"tag": "TIC1.SP", **form})
-        assert len(re.sub(r"<[^>]+>", "", said).strip().splitlines()) <= 60
-        assert EVIL not in said
+    said = line.act("lee", "moves/order", 409, **{"tag": "TIC1.SP", **form})
+    assert text in said
+    assert EVIL not in said
+    main = said[said.index("<main") :]
+    assert str(line.out) not in main
+    assert "--" not in main
     assert line.on(1)[0].events == ()
+
+
+def test_an_order_to_a_run_that_is_over_does_not_say_where_its_folder_is(line: Line, proven: Path) -> None:
+    line.root = proven
+    said = line.act("lee", "moves/order", 409, tag="TIC1.SP", order="lock")
+    assert "this run is complete; nobody takes the act any more" in said
+    assert str(proven) not in said
+
+
+def test_the_end_of_a_line_has_its_date_if_that_is_another_day() -> None:
+    begun = dt.datetime(2026, 2, 12, 20, tzinfo=dt.UTC)
+    for hours, until, text in ((1, 5, "2026-02-12 20:00:00 – 21:00:00"), (17, 5, "2026-02-12 20:00:00 – 2026-02-13 13:00:00"),
+                               (0, 3, "2026-02-12 20:00:00")):  # fmt: skip
+        at, end = (int(time.timestamp()) * 10**9 for time in (begun, begun + dt.timedelta(hours=hours)))
+        line = Move("preheat", "TIC1.SP", "allowed", "", "", "", "", 3, at, until, end, (1.0, 1.0), (1.0, 1.0))
+        assert lasted(line, ZoneInfo("UTC")) == text
+
+
+def test_what_a_gate_lacks_of_a_share_is_in_percent() -> None:
+    assert show.lack("coverage", 0.847584, 0.95) == "coverage 84.76 % / 95 %"
+    assert show.lack("veto-rate", float("nan"), 0.05) == "veto rate – / 5 %"
+    assert show.lack("ticks", 6, 60) == "ticks 6 / 60"
 
 
 @pytest.mark.parametrize(("who", "code"), [("", 401), ("park", 403), ("lee", 200), ("kim", 200)])
@@ -131,8 +177,9 @@ def test_in_a_browser_a_limit_is_set_and_stands_in_the_list(tmp_path: Path, acco
     with (
         live(tmp_path, accounts) as out,
         served(out.parent, accounts=accounts) as url,
-        browser(url, language, "lee", "dark") as page,
+        ui_kit.browser(locale=language, color_scheme="dark") as (page, said),
     ):
+        ui_kit.enter(page, url, "lee")
         page.goto(f"{url}/r/line/moves")
         assert axe(page) == []
         form = page.locator("form", has=page.locator("input[name=low]"))
@@ -143,5 +190,12 @@ def test_in_a_browser_a_limit_is_set_and_stands_in_the_list(tmp_path: Path, acco
         page.locator("#order-said .said").wait_for()
         page.locator(".mark", has_text="58").wait_for()
         page.locator("td", has_text=EVIL).wait_for()
+        assert [form.locator(f"input[name={name}]").input_value() for name in ("low", "high", "reason")] == ["", "", ""]
+        form.locator("input[name=low]").fill("60")
+        form.locator("input[name=high]").fill("50")
+        page.keyboard.press("Enter")
+        page.locator("#order-said .said", has_text=re.compile("^(The low limit|하한)")).wait_for()
+        assert form.locator("input[name=low]").input_value() == "60", "what was refused can be mended"
+    assert [text for text in said if "409" not in text] == []
     found = [h for t, _ in read(out) for h in t.decision.events if h.event.kind == "limit"]
     assert [(h.event.by, h.event.body["low"], h.event.body["high"], h.refused) for h in found] == [("lee", 50, 58, "")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import httpx2
@@ -285,3 +286,11 @@ def test_roles_are_in_order():
         [True, False, False], [True, True, False], [True, True, True],
     ]  # fmt: skip
     assert not may("root", "viewer")
+
+
+def test_the_name_is_in_focus_when_somebody_signs_in_also_after_a_wrong_password(client):
+    here = client()
+    again = sign_in(here, "kim", "wrong")
+    assert again.status_code == 401
+    for text in (here.get("/signin").text, again.text):
+        assert re.search(r'<input name="name"[^>]* autofocus>', text)

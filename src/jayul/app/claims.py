@@ -56,7 +56,7 @@ def _name(paper: Claim | Sealed) -> str:
 
 def who(names: Sequence[str]) -> str:
     """Say who signed."""
-    return ", ".join(_("the run's key") if name == RUN else name for name in names)
+    return ", ".join(_("the run's key") if name == RUN else show.who(name) for name in names)
 
 
 def _conclusion(console: Console, paper: Claim | Sealed) -> None:

@@ -65,7 +65,7 @@ def audit(console: Console, out: Path, found: Sequence[Entry]) -> None:
     table = show.columns(_("tick"), _("time"), _("kind"), _("who"), _("what about"), _("what"), _("why"), right=[0])
     for e in found:
         tick = str(e.tick) if e.until <= e.tick else f"{e.tick}–{e.until}"
-        table.add_row(tick, show.instant(e.at, "UTC"), e.kind, e.who or "–", e.subject or "–", e.what, _reason(e.why) or "–")
+        table.add_row(tick, show.instant(e.at, "UTC"), e.kind, e.who or "–", e.subject or "–", e.what, _why(e) or "–")
     console.print(table)
     console.print(_("{n} lines.").format(n=len(found)), highlight=False)
     show.following(console, show.command("audit", out, "--csv", "audit.csv"))
@@ -104,6 +104,14 @@ def _reason(why: str) -> str:
     return _(show.REASONS[why]) if why in show.REASONS else why
 
 
+def _why(entry: Entry) -> str:
+    why = _reason(entry.why)
+    if not entry.refused:
+        return why
+    refused = _("does not count: {reason}").format(reason=_reason(entry.refused))
+    return f"{why}; {refused}" if why else refused
+
+
 def audit_csv(path: Path, found: Sequence[Entry]) -> None:
     """Write audit lines as CSV (UTF-8 with a mark, so that spreadsheets read Korean); times UTC."""
     with path.open("w", newline="", encoding="utf-8-sig") as file:
@@ -112,10 +120,10 @@ def audit_csv(path: Path, found: Sequence[Entry]) -> None:
 
 def audit_lines(lines: Any, found: Sequence[Entry]) -> None:
     """Write audit lines to a writer of CSV; times UTC."""
-    lines.writerow(["tick", "until", "time", "kind", "who", "subject", "what", "why"])
+    lines.writerow(["tick", "until", "time", "kind", "who", "subject", "what", "why", "refused"])
     for e in found:
         at = dt.datetime.fromtimestamp(e.at / 1e9, dt.UTC).isoformat()
-        cells = (e.kind, e.who, e.subject, e.what, e.why)
+        cells = (e.kind, e.who, e.subject, e.what, e.why, e.refused)
         lines.writerow([e.tick, max(e.until, e.tick), at, *(_safe(cell) for cell in cells)])
 
 

@@ -118,16 +118,25 @@ def number(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.6g}"
 
 
+def share(value: float | None) -> str:
+    """Write a share in percent, or a dash."""
+    return "–" if value is None or math.isnan(value) else f"{100 * value:.4g} %"
+
+
 def fixed(value: float | None, digits: int) -> str:
     """Write a number with so many decimals, or a dash."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def problem(found: Problem) -> str:
-    """Return a mistake as one line."""
+    """Return a mistake as one line, with the place where it is."""
+    return found.where + mistake(found)
+
+
+def mistake(found: Problem) -> str:
+    """Return a mistake as one line, without its place."""
     params = {name: " ".join(value.split()) for name, value in found.params.items()}
-    text = spoken(found.message, params, _) if found.message != "{text}" else _(params["text"])
-    return found.where + text
+    return spoken(found.message, params, _) if found.message != "{text}" else _(params["text"])
 
 
 def who(name: str) -> str:
@@ -342,7 +351,8 @@ def lack(name: str, have: float, need: float) -> str:
     if name.startswith("evidence "):
         return _("evidence '{name}'").format(name=name.removeprefix("evidence "))
     words = {"ticks": N_("ticks"), "proposals": N_("proposals"), "coverage": N_("coverage"), "veto-rate": N_("veto rate")}
-    return f"{_(words.get(name, name))} {number(have)} / {number(need)}"
+    form = share if name in ("coverage", "veto-rate") else number
+    return f"{_(words.get(name, name))} {form(have)} / {form(need)}"
 
 
 def command(*words: object) -> str:

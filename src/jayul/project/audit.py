@@ -21,7 +21,10 @@ from jayul.record.journal import Header
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One line. `until`: the last tick of a run of alike ticks. `subject` is a policy, plan or tag."""
+    """One line. `until`: the last tick of a run of alike ticks. `subject` is a policy, plan or tag.
+
+    `why` is what the person, policy or rule says; `refused` is the reason code of an act that does not count.
+    """
 
     tick: int
     at: int  # ns
@@ -31,6 +34,7 @@ class Entry(msgspec.Struct, frozen=True):
     what: str
     why: str = ""
     until: int = -1
+    refused: str = ""
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -71,7 +75,7 @@ def transcript(ticks: Iterator[Tick]) -> list[str]:
     lines = []
     for e in sorted(_entries(ticks), key=lambda entry: (entry.tick, entry.kind, entry.who, entry.subject)):
         tick = f"{e.tick}-{e.until}" if e.until > e.tick else str(e.tick)
-        lines.append(" | ".join([tick, e.kind, e.who or "-", e.subject or "-", e.what, e.why or "-"]))
+        lines.append(" | ".join([tick, e.kind, e.who or "-", e.subject or "-", e.what, e.refused or e.why or "-"]))
     return lines
 
 
@@ -99,8 +103,8 @@ def _spoken(decision: Decision) -> Iterator[Entry]:
         body = {key: value for key, value in event.body.items() if key not in ("policy", "tag", "reason", "reasons")}
         subject = str(event.body.get("policy") or event.body.get("tag") or "")
         what = ", ".join(f"{key} {value}" for key, value in sorted(body.items()) if value is not None)
-        why = heard.refused or str(event.body.get("reason", ""))
-        yield Entry(decision.tick, decision.at, event.kind, event.by, subject, what, why)
+        why = str(event.body.get("reason", ""))
+        yield Entry(decision.tick, decision.at, event.kind, event.by, subject, what, why, refused=heard.refused)
     for change in decision.changes:
         what = f"{change.before.name.lower()} -> {change.after.name.lower()}"
         yield Entry(decision.tick, decision.at, "level", change.by, change.policy, what, change.reason)

@@ -27,7 +27,7 @@ from jayul.core.types import SECOND
 from jayul.project.alarms import Row
 from jayul.project.audit import Entry, Filter, audit
 from jayul.project.cases import Case, cases
-from jayul.project.curves import Curve, draw, extent
+from jayul.project.curves import Curve, draw, extent, open_ends
 from jayul.project.moves import Move, Wanted
 from jayul.project.summary import Effort
 
@@ -94,7 +94,10 @@ def curves(screen: Screen, query: WantedCurves) -> list[Curve]:
         low, high = query.start if query.start is not None else low, query.end if query.end is not None else high
         if high <= low:
             return []
-        return draw(live.reader, [known[name] for name in names], low, high, query.columns, live.marks.silences(SECOND))
+        tags = [known[name] for name in names]
+        drawn = draw(live.reader, tags, low, high, query.columns, live.marks.silences(SECOND))
+    begin, newest = screen.timeline.span()
+    return [open_ends(tag, curve, max(low, begin), min(high, newest)) for tag, curve in zip(tags, drawn, strict=True)]
 
 
 def all_projects(request: Request, query: NoQuery) -> list[ProjectSaid]:  # noqa: ARG001 - the shape of a call

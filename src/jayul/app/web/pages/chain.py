@@ -76,9 +76,9 @@ def _lines(screen: Screen, query: Query) -> tuple[Page[Entry], list[str]]:
     )
 
 
-def why(entry: Entry) -> str:
+def why(text: str) -> str:
     """Say why, in the language of the reader."""
-    return _(show.REASONS[entry.why]) if entry.why in show.REASONS else show.reason(entry.why)
+    return _(show.REASONS[text]) if text in show.REASONS else show.reason(text)
 
 
 def what(entry: Entry) -> str:
@@ -112,7 +112,14 @@ async def show_audit(request: Request, screen: Screen) -> HTMLResponse:
     """Return the page."""
     query = query_of(request, *FILTERS)
     page, people = await anyio.to_thread.run_sync(_lines, screen, query)
-    values: dict[str, Any] = {"page": page, "people": people, "q": query, "KINDS": KINDS, "what": what, "why": why}
+    values: dict[str, Any] = {
+        "page": page,
+        "people": [(name, show.who(name)) for name in people],
+        "q": query,
+        "KINDS": KINDS,
+        "what": what,
+        "why": why,
+    }
     values |= {"verified": last_of(screen), "head": screen.timeline.head}
     return view.page(request, "audit.html", here="evidence", **values, **shown(screen, query.tick))
 

@@ -17,7 +17,9 @@ from jayul.app import show
 from jayul.app.texts import _
 from jayul.app.web import stream, view
 from jayul.app.web.desk import Screen
+from jayul.app.web.security import Forbidden
 from jayul.core.types import Event
+from jayul.project.problem import ManifestError
 
 SIZE = 100  # lines on a page
 LATELY, MOST_ACTS = 500, 50  # ticks in which an act is looked for, and how many of one click
@@ -87,6 +89,13 @@ def instant(text: str, zone: ZoneInfo) -> int:
 def live(request: Request, screen: Screen, name: str, render: Any, role: str = "") -> StreamingResponse:
     """Stream a part of a page under an event's name; `role`: for whom it is rendered, if that matters."""
     return stream.pages(request, screen, name, render, MADE, role)
+
+
+def refusal(error: ManifestError, screen: Screen) -> Forbidden:
+    """Return what a person is told whose act cannot be taken: neither the run's folder nor an option of a command before it."""
+    found = error.problem
+    plain = found.file == str(screen.out) or found.file.startswith("--")
+    return Forbidden(409, show.mistake(found) if plain else show.problem(found))
 
 
 def handed(screen: Screen, events: Sequence[Event]) -> HTMLResponse:

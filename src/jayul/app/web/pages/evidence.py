@@ -115,6 +115,11 @@ def cells(screen: Screen, fold: Fold, source: str) -> tuple[list[str], heat.Cell
     return sorted({*tags, *(tag for tag, _hour in found)}), found
 
 
+def figure(value: float) -> str:
+    """Write a figure of a model's card: a whole number without decimals."""
+    return f"{int(value):,}" if float(value).is_integer() and abs(value) < 1e15 else view.number(value, 6)
+
+
 def counted(kind: str) -> str:
     """Say what was counted of a tag in an hour."""
     what, colon, owner = kind.partition(":")
@@ -147,6 +152,7 @@ def _running(proof: str, at: int) -> Running | None:
 
 WORDS: dict[str, Any] = {
     "BANDS": BANDS, "OWNERS": OWNERS, "SOURCES": SOURCES, "proofs": proofs, "claims": claims, "models": show.MODELS,
+    "figure": figure,
     "LADDER": tuple(level.name.lower() for level in reversed(Level)), "WIDTH": WIDTH, "HEIGHT": HEIGHT, "WIDE": heat.WIDE,
 }  # fmt: skip
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import anyio
 import msgspec
@@ -16,7 +18,7 @@ from jayul.app.texts import _
 from jayul.app.web import threads, view
 from jayul.app.web.desk import Screen
 from jayul.app.web.folds import folded
-from jayul.app.web.pages.common import Page, Query, instant, live, page_of, query_of, shown
+from jayul.app.web.pages.common import Page, Query, handed, instant, live, page_of, query_of, refusal, shown
 from jayul.app.web.security import Forbidden, person
 from jayul.core.types import Event, Tag
 from jayul.project import people
@@ -116,8 +118,18 @@ def ordered(event: Event) -> str:
     return _("limits: {low} to {high}").format(low=ends[0], high=ends[1])
 
 
+def lasted(line: Move, where: ZoneInfo) -> str:
+    """Write when a line began and ended; the end has its date if that is another day."""
+    begun = view.clock(line.at, where)
+    if line.until <= line.tick:
+        return begun
+    end = view.clock(line.until_at, where)
+    return f"{begun} – {end.removeprefix(begun[:11])}"
+
+
 FORMS: dict[str, Any] = {
-    "why": why, "ordered": ordered, "ANSWERS": WORDS, "SHAPES": SHAPES, "RECEIPTS": RECEIPTS, "RULES": show.RULES,
+    "why": why, "ordered": ordered, "lasted": lasted, "ANSWERS": WORDS, "SHAPES": SHAPES, "RECEIPTS": RECEIPTS,
+    "RULES": show.RULES,
 }  # fmt: skip
 
 
@@ -177,9 +189,12 @@ def _number(text: str) -> float | None:
     if not text.strip():
         return None
     try:
-        return float(text.replace(",", "."))
+        value = float(text.replace(",", "."))
     except ValueError:
-        raise Forbidden(409, _("'{text}' is no number").format(text=text[:40])) from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise Forbidden(409, _("'{text}' is no number").format(text=text[:40]))
+    return value
 
 
 def in_force(screen: Screen) -> tuple[Header, Sequence[Event]]:
@@ -188,29 +203,57 @@ def in_force(screen: Screen) -> tuple[Header, Sequence[Event]]:
     return timeline.header, list(timeline.moment(len(timeline) - 1).state.orders.values()) if len(timeline) else ()
 
 
+def _said(form: Mapping[str, str], by: str) -> dict[str, Any]:
+    """Return what a form orders. Raises Forbidden."""
+    said: dict[str, Any] = {"reason": form["reason"]} if form.get("reason") else {}
+    match form.get("order"):
+        case "limits":
+            limits = {key: value for key in ("low", "high") if (value := _number(form.get(key, ""))) is not None}
+            if not limits:
+                raise Forbidden(409, _("Give a low limit, a high limit, or both."))
+            if len(limits) == 2 and limits["low"] >= limits["high"]:
+                raise Forbidden(409, _("The low limit is not below the high one."))
+            return said | limits
+        case "lock":
+            return said | {"lock": True}
+        case "clear":
+            return said | {"clear": True} | ({"of": form["of"]} if form.get("of", by) not in ("", by) else {})
+    raise Forbidden(409, _("Say what is ordered: limits, a lock, or the end of an order."))
+
+
+def _sensible(tag: Tag, said: Mapping[str, Any], orders: Sequence[Event], by: str) -> None:
+    """Raise Forbidden for an order that would change nothing: limits outside of the tag's range, an end without an order."""
+    low, high = -math.inf if tag.low is None else tag.low, math.inf if tag.high is None else tag.high
+    if any(not low <= said[key] <= high for key in ("low", "high") if key in said):
+        text = _("The range of {tag} is {low} to {high}, and it stands: give limits within it.")
+        raise Forbidden(409, text.format(tag=tag.name, low=view.number(tag.low), high=view.number(tag.high)))
+    whose = said.get("of", by)
+    standing = [
+        event for event in orders if event.by == whose and event.body["tag"] == tag.name and not event.body.get("clear")
+    ]
+    if said.get("clear") and not standing:
+        text = _("No order of {name} on {tag} is in force; one that was just given counts from the next tick on.")
+        raise Forbidden(409, text.format(name=whose, tag=tag.name))
+
+
 async def order(request: Request, screen: Screen) -> Response:
     """Hand a person's order about a tag to the loop: limits, lock, clear."""
     session = await person(request, "operator")
     form = {key: str(value).strip()[:500] for key, value in (await request.form()).items()}
-    said: dict[str, Any] = {}
-    if form.get("order") == "limits":
-        said = {key: value for key in ("low", "high") if (value := _number(form.get(key, ""))) is not None}
-    elif form.get("order") in ("lock", "clear"):
-        said = {form["order"]: True}
-    if form.get("of") and form.get("order") == "clear" and form["of"] != session.name:
-        said["of"] = form["of"]
-    if form.get("reason"):
-        said["reason"] = form["reason"]
+    said = _said(form, session.name)
 
-    def hand_in() -> None:
+    def hand_in() -> Event:
         tag, known = form.get("tag", ""), in_force(screen)
-        people.order(screen.out, tag, said, by=session.name, signer=session.signer, known=known)
+        written = next((found for found in known[0].tags if found.name == tag and found.writable), None)
+        if written is not None:
+            _sensible(written, said, known[1], session.name)
+        return people.order(screen.out, tag, said, by=session.name, signer=session.signer, known=known)
 
     try:
-        await threads.act(request, hand_in)
+        done = await threads.act(request, hand_in)
     except ManifestError as error:
-        raise Forbidden(409, show.problem(error.problem)) from None
-    return HTMLResponse(view.fragment("said.html", text=_("Handed to the loop: {n} act(s).").format(n=1)))
+        raise refusal(error, screen) from None
+    return await threads.act(request, handed, screen, [done])
 
 
 def routes(on_run: Any) -> Sequence[Route]:
