@@ -380,4 +380,4 @@ def test_nor_does_one_that_was_on_its_way(line: Line) -> None:
     assert [ask.subject for ask in decision.asks] == [new]
     assert decision.writes == ()
     line.on(1)
-    assert "approval of lee refused" in line.page("alarms", "lee")
+    assert "refused: approval by lee" in line.page("alarms", "lee")

@@ -18,7 +18,7 @@ from jayul.app.texts import _
 from jayul.app.web import threads, view
 from jayul.app.web.desk import Screen
 from jayul.app.web.folds import Fold, folded
-from jayul.app.web.pages.common import Page, Query, handed, live, page_of, query_of, shown
+from jayul.app.web.pages.common import Page, Query, handed, live, page_of, query_of, refusal, shown
 from jayul.app.web.security import Forbidden, Session, person
 from jayul.core.guard import HOUR
 from jayul.core.types import Event
@@ -80,7 +80,9 @@ def title(alarm: Alarm) -> str:
     code = _(show.REASONS.get(alarm.code, alarm.code))
     if alarm.kind == "event":
         kind, who = alarm.subject.split(" ", 1)
-        return _("{kind} of {who} refused: {reason}").format(kind=_(show.KINDS.get(kind, kind)), who=who, reason=code)
+        return _("refused: {kind} by {who} ({reason})").format(
+            kind=_(show.KINDS.get(kind, kind)), who=show.who(who), reason=code
+        )
     texts = {
         "finding": N_("{name} rings"), "input": N_("{name} is not fresh and good"), "failed": N_("{name} raised an error"),
         "write": N_("write to {name}: {reason}"), "demotion": N_("{name} demoted: {reason}"),
@@ -241,7 +243,7 @@ async def act(request: Request, screen: Screen) -> Response:
     try:
         done = await threads.act(request, hand_in, screen, session, name, what, text, hours)
     except ManifestError as error:
-        raise Forbidden(409, show.problem(error.problem)) from None
+        raise refusal(error, screen) from None
     return await threads.act(request, handed, screen, [done])
 
 

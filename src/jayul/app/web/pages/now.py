@@ -17,7 +17,7 @@ from jayul.app.web import replay, threads, view
 from jayul.app.web.accounts import Role
 from jayul.app.web.desk import NotYet, Screen, patience
 from jayul.app.web.folds import Fold, at_hand, folded
-from jayul.app.web.pages.common import handed, live
+from jayul.app.web.pages.common import handed, live, refusal
 from jayul.app.web.security import Forbidden, person, session_of
 from jayul.core.ladder import Offer
 from jayul.core.types import BAD_NO_DATA, Ask, Event, Level, MovePlan, Receipt, Tag, Verdict
@@ -249,7 +249,7 @@ async def act(request: Request, screen: Screen) -> Response:
     try:
         done = await threads.act(request, hand)
     except ManifestError as error:
-        raise Forbidden(409, show.problem(error.problem)) from None
+        raise refusal(error, screen) from None
     except OSError as error:
         raise Forbidden(503, _("The act could not be written: {error}").format(error=error)) from None
     return await threads.act(request, handed, screen, done)
