@@ -20,7 +20,19 @@ LOOKS = [
     ("en-US", "dark", (320, 640)), ("ko-KR", "light", (320, 640)),  # 1280 px at 400 % (WCAG 1.4.10)
 ]  # fmt: skip
 SIDEWAYS = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
-NO_PAGE = ("stream", "data", "tags", "export", ".csv", ".txt", ".zip", "/language/", "/theme/", "/api/")  # of addresses
+NO_PAGE = (
+    "/told",
+    "stream",
+    "data",
+    "tags",
+    "export",
+    ".csv",
+    ".txt",
+    ".zip",
+    "/language/",
+    "/theme/",
+    "/api/",
+)  # of addresses
 PLACES: dict[str, str | tuple[str, str]] = {  # an address for each page, by its route; or a page, and what a link on it holds
     "/": "/",
     "/new": "/new",

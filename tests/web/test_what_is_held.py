@@ -49,13 +49,13 @@ def test_the_focus_stays_on_its_alarm_while_others_come_and_go(line: Line) -> No
     with ui(line.root) as (_, url), browser(url, name="lee") as page:
         refuse(line, "zero")
         page.goto(f"{url}/r/line/alarms")
-        row = page.locator("tr", has_text="of zero")
+        row = page.locator("tr", has_text="by zero")
         alarm = row.locator("input[name=alarm]").get_attribute("value")
         row.locator("button").focus()
         button = page.evaluate(FOCUS)
         before = page.locator("main tbody tr").all_inner_texts().index(row.inner_text())
         refuse(line, "one", "two", "three")
-        page.locator("tr", has_text="of three").wait_for()
+        page.locator("tr", has_text="by three").wait_for()
         assert page.locator("main tbody tr").all_inner_texts().index(row.inner_text()) > before, "others came above it"
         assert page.evaluate(FOCUS) == button
         page.keyboard.press("Enter")
@@ -93,7 +93,7 @@ def test_a_button_that_came_under_the_pointer_takes_no_click(line: Line) -> None
             page.evaluate("new Date().toISOString()")
         )  # the click comes at once, however slow this machine is
         refuse(line, "one")
-        page.locator("tr", has_text="of one").wait_for()
+        page.locator("tr", has_text="by one").wait_for()
         came = page.evaluate(f'document.querySelector("{FIRST}").id')
         assert came != meant, "another alarm stands there now"
         page.mouse.down()

@@ -40,6 +40,7 @@ const AWAY = 60_000;
 const RETRY = 1_000; // ms until a stream that the server ended is asked for again
 let stream = null; // the page's stream: its source, when it was heard last, how it is begun anew, whether it was given back
 let left = null;
+const began = Date.now();
 const anew = () => {
   stream.source.expected = true; // no banner for a connection that is closed here
   stream.source.close();
@@ -74,10 +75,12 @@ document.addEventListener("htmx:sseMessage", () => {
   back();
 });
 setInterval(async () => {
-  const silent = () => stream?.source.readyState === EventSource.OPEN && Date.now() - stream.heard > SILENT;
+  const silent = () => stream
+    ? stream.source.readyState !== EventSource.CLOSED && Date.now() - stream.heard > SILENT
+    : !document.hidden && document.querySelector("[sse-connect]") && Date.now() - began > SILENT; // it never opened
   if (!silent()) return;
   gone();
-  if ((await ask()) && silent()) anew();
+  if ((await ask()) && silent()) stream ? anew() : location.reload();
 }, 5_000);
 document.addEventListener("visibilitychange", () => {
   clearTimeout(left);
