@@ -199,7 +199,7 @@ def main() -> int:
     parser.add_argument("--whom", choices=["brain", "gateway"], default="brain")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:  # a gateway may still be closing its journal there
         found = asyncio.run(test(arguments.kills, arguments.protocol, arguments.whom, arguments.seed, Path(name)))
     print(file=sys.stderr)
     for failure in found.failures[:10]:
