@@ -53,6 +53,38 @@ def test_in_a_browser_what_did_not_arrive_is_said(line: Line) -> None:
         assert f"jayul hand-back {line.out}" in said.inner_text()
 
 
+@pytest.mark.parametrize(("path", "form"), [
+    ("act/demote", {"policy": "preheat"}), ("act/hand-back", {}), ("moves/order", {"tag": "TIC1.SP", "order": "lock"}),
+])  # fmt: skip
+def test_an_act_that_the_disk_does_not_take_costs_one_line(line: Line, path: str, form: dict[str, str]) -> None:
+    app = create(Config((line.root,), hosts=frozenset(("testserver",)), accounts=line.accounts.path))
+    with TestClient(app, follow_redirects=False) as here:
+        sign_in(here, "lee")
+        here.headers["x-csrf"] = csrf(here)
+        here.get("/r/line/now")
+        for inbox in line.out.glob("state.db*"):
+            inbox.unlink()
+        (line.out / "state.db").mkdir()
+        answer = here.post(f"/r/line/{path}", data=form, headers={"hx-request": "true"})
+        assert answer.status_code == 503
+        assert "The act could not be written: " in answer.text
+        said = here.post("/api/v1/runs/line/acts", json={"act": "demote", "policy": "preheat"})
+        assert said.status_code == 503
+        assert said.json()["error"].startswith("The disk did not do it: ")
+
+
+def test_in_a_browser_a_refusal_of_the_disk_is_shown_as_it_is(line: Line) -> None:
+    with ui(line.root) as (_, url), browser() as (page, _):
+        enter(page, url, "lee")
+        page.goto(f"{url}/r/line/now")
+        page.wait_for_selector("#hand-back")
+        for inbox in line.out.glob("state.db*"):
+            inbox.unlink()
+        (line.out / "state.db").mkdir()
+        page.click("#hand-back")
+        assert "The act could not be written" in page.wait_for_selector("#back-said .said").inner_text()
+
+
 @pytest.mark.parametrize("link", [".tools a[hreflang=ko]", ".tools a.to-dark", ".tools a[href^='/signin']"])
 def test_in_a_browser_language_looks_and_signing_in_lead_back_to_where_one_was(line: Line, link: str) -> None:
     with ui(line.root) as (_, url), browser() as (page, said):

@@ -25,9 +25,7 @@ ASKED = 10.0  # s after which nothing is folded on for somebody who did not come
 FAR, SPACING = 8, 1_024  # folds of the past that are kept over the whole run: how many, and how far apart at first
 TRAIL = (16, 128, 1_024, 8_192)  # ticks before the one that is replayed at which a fold is kept, for steps back
 IDLE, MOST = 4, 24  # players that are kept for whoever comes back, and at most so many while they are used
-GRACE = (
-    60.0  # s after its last use for which a player is not counted among the few; ASKED if somebody went on elsewhere from it
-)
+GRACE = 60.0  # s after its last use in which a player is none of the few; ASKED if somebody went on elsewhere from it
 WORKERS = 2  # threads that fold the past of one run
 WAITING = 16  # folds of the past that may wait for those; who asks for a further one asks again later
 TRIES = 5  # times that one who asks waits for a fold, before making it himself

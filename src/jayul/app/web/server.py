@@ -121,7 +121,7 @@ def create(config: Config) -> Starlette:
         routes=routes,
         lifespan=lifespan,
         middleware=[Middleware(Front, sessions=sessions, hosts=config.hosts, secure=config.secure)],
-        exception_handlers={Forbidden: _forbidden, ManifestError: _mistake, Corrupt: _damaged, 404: _missing},  # type: ignore[dict-item]
+        exception_handlers={Forbidden: _forbidden, ManifestError: _mistake, Corrupt: _damaged, OSError: _disk, 404: _missing},  # type: ignore[dict-item]
     )
     app.state.desk, app.state.sessions, app.state.accounts, app.state.config = desk, sessions, accounts, config
     app.state.threads = threads.Threads()
@@ -172,6 +172,12 @@ def _damaged(request: Request, error: Corrupt) -> Response:
     return view.page(
         request, "wrong.html", 500, text=text.format(tick=max(error.tick, 0), where=error.segment, what=error.what)
     )
+
+
+def _disk(request: Request, error: OSError) -> Response:
+    """Say what the disk did not do: full, gone, or not ours."""
+    text = _("It could not be read: {error}") if request.method == "GET" else _("The act could not be written: {error}")
+    return _forbidden(request, Forbidden(503, text.format(error=error.strerror or error)))
 
 
 def _missing(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the shape of a handler

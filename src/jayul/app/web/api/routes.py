@@ -41,6 +41,8 @@ def _handler(endpoints: dict[str, Endpoint]) -> Callable[[Request], Awaitable[Re
         except NotYet as error:
             text = _("This run is being read: {n} of {all} ticks. Try again.").format(n=error.done, all=error.ticks)
             return _json(Problem(text), 503)
+        except OSError as error:
+            return _json(Problem(_("The disk did not do it: {error}").format(error=error.strerror or error)), 503)
         except msgspec.ValidationError as error:
             return _json(Problem(str(error)), 422)
         except msgspec.DecodeError as error:

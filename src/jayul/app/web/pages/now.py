@@ -250,8 +250,6 @@ async def act(request: Request, screen: Screen) -> Response:
         done = await threads.act(request, hand)
     except ManifestError as error:
         raise refusal(error, screen) from None
-    except OSError as error:
-        raise Forbidden(503, _("The act could not be written: {error}").format(error=error)) from None
     return await threads.act(request, handed, screen, done)
 
 

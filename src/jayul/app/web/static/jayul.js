@@ -119,7 +119,7 @@ document.addEventListener("keydown", (event) => event.key === "Escape" && unsay(
 document.addEventListener("click", (event) => event.target.closest(".heard .said")?.remove());
 // A refusal of the server is shown where the answer would be.
 document.addEventListener("htmx:beforeSwap", (event) => {
-  if ([401, 403, 409, 429].includes(event.detail.xhr.status)) {
+  if ([400, 401, 403, 404, 409, 413, 429, 503].includes(event.detail.xhr.status)) {
     event.detail.shouldSwap = true;
     event.detail.isError = false;
   }
