@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,16 +36,22 @@ def write(history: History, batch: list[tuple[int, int, float, int]], known: int
     history.append(Batch.of(*columns, np.zeros(len(batch))), known_at=known)
 
 
-@settings(deadline=None, max_examples=60)
-@given(batches=BATCHES, width=st.integers(16, 300), low=st.integers(0, 100), span=st.integers(1, 120))
-def test_curves_are_what_the_samples_say(batches: list, width: int, low: int, span: int) -> None:
-    begin, end = low * SECOND, (low + span) * SECOND
+@contextmanager
+def recorded(batches: list) -> Iterator[Reader]:
+    """Give the reader of a history of tags a and b; batch `i` became known at second 500 + i."""
     with TemporaryDirectory() as folder:
         history = History(Path(folder), ["a", "b"], values=50, span=SECOND)
         for i, batch in enumerate(batches):
             write(history, batch, (500 + i) * SECOND)
         history.close()
-        reader = Reader(Path(folder))
+        yield Reader(Path(folder))
+
+
+@settings(deadline=None, max_examples=60)
+@given(batches=BATCHES, width=st.integers(16, 300), low=st.integers(0, 100), span=st.integers(1, 120))
+def test_curves_are_what_the_samples_say(batches: list, width: int, low: int, span: int) -> None:
+    begin, end = low * SECOND, (low + span) * SECOND
+    with recorded(batches) as reader:
         for tag, curve in zip(TAGS, draw(reader, TAGS, begin, end, width), strict=True):
             step = curve.step or round_step(end - begin, width)
             low_edge, high_edge = begin // step * step, -(-end // step) * step
@@ -73,12 +81,7 @@ def test_curves_are_what_the_samples_say(batches: list, width: int, low: int, sp
 @given(batches=BATCHES, width=st.sampled_from([16, 300]), low=st.integers(0, 100), span=st.integers(1, 120))
 def test_silence_at_both_ends_is_a_gap(batches: list, width: int, low: int, span: int) -> None:
     begin, end = low * SECOND, (low + span) * SECOND
-    with TemporaryDirectory() as folder:
-        history = History(Path(folder), ["a", "b"], values=50, span=SECOND)
-        for i, batch in enumerate(batches):
-            write(history, batch, (500 + i) * SECOND)
-        history.close()
-        reader = Reader(Path(folder))
+    with recorded(batches) as reader:
         held = Tag(name="a", kind="set-point", stale_after=3.0)
         curves = [*draw(reader, TAGS, begin, end, width), *draw(reader, [held], begin, end, width)]
         for tag, drawn in zip((*TAGS, held), curves, strict=True):

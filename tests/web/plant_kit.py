@@ -124,6 +124,17 @@ class Line:
 
 
 @contextmanager
+def going(folder: Path, accounts: Accounts, speed: float = SPEED) -> Iterator[Line]:
+    """Let a line go on while it is used; skip where there is no browser to look at it."""
+    if reason := no_browser():
+        missing(reason)
+    with ExitStack() as stack:
+        made = Line(folder, accounts, speed)
+        made.start(stack)
+        yield made
+
+
+@contextmanager
 def ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
     """End a process, whatever comes."""
     try:

@@ -6,12 +6,11 @@ Plant, run, gateway and page server are processes of their own. What stands in t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from plant_kit import BASE, LOCAL, REMOTE, TARGET, Line, People, chromium
-from ui_kit import missing, no_browser, ui, until
+from plant_kit import BASE, LOCAL, REMOTE, TARGET, Line, People, chromium, going
+from ui_kit import ui, until
 
 from jayul.core.types import Outcome
 from jayul.record.files import OsFiles
@@ -29,11 +28,7 @@ TICK = "() => Number(document.querySelector('#now .strip p + p').innerText.match
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory, accounts: Any) -> Iterator[Line]:
     """A line whose controls engineer has proved what its controller does."""
-    if reason := no_browser():
-        missing(reason)
-    with ExitStack() as stack:
-        made = Line(tmp_path_factory.mktemp("operator"), accounts)
-        made.start(stack)
+    with going(tmp_path_factory.mktemp("operator"), accounts) as made:
         made.commission()
         yield made
 

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from plant_kit import Line, People, chromium
-from ui_kit import PASSWORD, missing, no_browser, ui, until
+from plant_kit import Line, People, chromium, going
+from ui_kit import PASSWORD, ui, until
 
 from jayul.core.types import SECOND
 from jayul.record.history import Reader
@@ -29,11 +29,7 @@ TICK = "() => Number(document.querySelector('#now .strip p + p').innerText.match
 
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory, accounts: Any) -> Iterator[Line]:
-    if reason := no_browser():
-        missing(reason)
-    with ExitStack() as stack:
-        made = Line(tmp_path_factory.mktemp("killed"), accounts, SPEED)
-        made.start(stack)
+    with going(tmp_path_factory.mktemp("killed"), accounts, SPEED) as made:
         yield made
 
 
